@@ -1,0 +1,1 @@
+"""The rules of the Messaging API: no socket, no thread, no clock."""
