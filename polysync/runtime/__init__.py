@@ -1,0 +1,1 @@
+"""The world: sockets, threads and time. It moves bytes and decides nothing."""
