@@ -1,0 +1,39 @@
+"""What was received can be looked up, and does not grow for ever."""
+
+from __future__ import annotations
+
+from polysync.sandbox import EchoAgent, Sandbox
+from tests.sandbox.bare import Bare
+
+
+def test_frames_know_where_they_came_from(sandbox: Sandbox, joined: Bare) -> None:
+    joined.connect()
+    joined.send("USER_TYPING", {"state": "TYPING_STATE_STARTED"})
+    sandbox.wait_until(lambda: len(sandbox.received.frames) == 2)
+    join, typing = sandbox.received.frames
+
+    assert (join.session_id, join.connection) == (joined.session_id, 1)
+    assert (typing.type, typing.connection) == ("EVENT_TYPE_USER_TYPING", 2)
+    assert typing.at >= join.at
+
+
+def test_events_are_found_by_type_and_session(sandbox: Sandbox, joined: Bare) -> None:
+    joined.say("one")
+    received = sandbox.received
+
+    assert len(received.events()) == 2
+    assert received.events("USER_MESSAGE")[0]["payload"] == {"text": "one"}
+    assert received.events("EVENT_TYPE_USER_MESSAGE", session_id="other") == []
+    assert len(received.requests_to("/ws")) == 1
+    received.clear()
+    assert (received.frames, received.requests) == ([], [])
+    assert repr(received) == "<Received: 0 requests, 0 frames>"
+
+
+def test_only_so_much_is_kept() -> None:
+    with Sandbox(EchoAgent, record_limit=2) as sandbox, Bare(sandbox, join=True) as b:
+        for number in "123":
+            b.say(number)
+        kept = [event["payload"]["text"] for event in sandbox.received.events()]
+
+    assert kept == ["2", "3"]
