@@ -1,0 +1,1 @@
+"""Conversations across processes: what to save of one, and where."""
