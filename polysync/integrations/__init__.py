@@ -1,0 +1,1 @@
+"""polysync as an extension of frameworks; each module needs the extra of its name."""

@@ -1,0 +1,1 @@
+"""Management commands: ``polysync_chat`` and ``polysync_check``."""
