@@ -1,0 +1,1 @@
+"""A restaurant's site, with a chat on it."""
