@@ -218,9 +218,12 @@ class Connection:
                 await self._perform(action)
             if self._over.is_set() or self._frozen or self._closing:
                 return
+        # Asked for before, as a fault that is armed once the client has the event, or
+        # what it was the last of, is meant for a later one.
+        afterwards = self._faults(Moment.SENT, kind, event)
         for _ in range(copies):
             await self._ws.send_str(text)
-        for action in self._faults(Moment.SENT, kind, event):
+        for action in afterwards:
             await self._perform(action)
         if self._held:
             await self._release()
