@@ -15,6 +15,7 @@ import socket
 import sys
 import threading
 import time
+import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -216,6 +217,18 @@ def describe_socket(descriptor: int) -> str:
         return f"fd {descriptor}: {error}"
 
 
+def describe_thread(thread: threading.Thread) -> str:
+    """Say where a thread is, and what the timer thread waits for."""
+    frame = sys._current_frames().get(thread.ident or 0)
+    stack = "".join(traceback.format_stack(frame)) if frame else "not running\n"
+    timers = sys.modules["polysync.runtime.timers"]._default
+    wanted = [
+        f"to wake {timer._owner()!r} in {when - time.monotonic():.3f} s\n"
+        for timer, when in list(timers._wanted.items())
+    ]
+    return f"{thread.name}:\n{stack}{''.join(wanted)}"
+
+
 def close_idle_connections() -> None:
     """Close the kept-alive connections of the process-wide REST pool, if any."""
     network = sys.modules.get("polysync.runtime.network")
@@ -242,8 +255,8 @@ def nothing_left_behind() -> Iterator[None]:
         thread.join(max(0.0, deadline - time.monotonic()))
     left = left_threads(threads_before)
     if left:
-        names = ", ".join(sorted(thread.name for thread in left))
-        pytest.fail(f"the test left threads behind: {names}")
+        where = "\n".join(map(describe_thread, left))
+        pytest.fail(f"the test left threads behind:\n{where}")
 
     if not open_sockets().keys() - sockets_before.keys():
         return

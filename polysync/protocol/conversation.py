@@ -264,7 +264,7 @@ class Conversation:
             live = event.sequence is None or not parsed.batch
             if type(event) is Heartbeat and live:
                 self._heartbeat_echoed(generation, now)
-        live = not parsed.batch and (self._fresh or not inbound.replaying)
+        live = not parsed.batch and (self._fresh or inbound.live)
         for event in inbound.accept(parsed.events, parsed.batch, now):
             self._deliver(event, now, live)
         self._progress(now)
@@ -293,11 +293,9 @@ class Conversation:
                 )
 
     def _replay(self, now: float) -> None:
-        dialogue = self.dialogue
-        decides = dialogue.outbox.doubtful or dialogue.joining.wanted
-        self._inbound.opened(
-            now, fresh=self._fresh, hasty=not (decides or self._end_wanted)
-        )
+        talk = self.dialogue
+        decides = talk.outbox.doubtful or talk.joining.wanted or self._end_wanted
+        self._inbound.opened(now, fresh=self._fresh, hasty=not decides)
 
     def _heartbeat_echoed(self, generation: int, now: float) -> None:
         if self.lifeline.heartbeat_echoed(generation, now):
@@ -320,10 +318,9 @@ class Conversation:
 
     def wake(self, now: float) -> None:
         """Time has passed."""
+        generation = self.lifeline.generation
         if self.phase is Phase.LOST:
             self.lifeline.wake(now, self._inbound.replay_from)
-            return
-        generation = self.lifeline.generation
         if self.phase not in _CONNECTED or generation is None:
             return
         if self.lifeline.dead(now):
@@ -332,7 +329,7 @@ class Conversation:
         self.lifeline.wake(now, self._inbound.replay_from)
         if self._typing.due(now):
             self._send_typing(TypingState.STOPPED)
-        live = not self._inbound.replaying
+        live = self._inbound.live
         for event in self._inbound.due(now):
             self._deliver(event, now, live)
         if self._doubt_at is not None and now >= self._doubt_at:
@@ -444,6 +441,8 @@ class Conversation:
             self.lifeline.disown()
             self._outage()
             self._fail_waiting(self.gone())
+        if not dialogue.joining.wanted:
+            self._inbound.begun(now)
         if self.phase is Phase.REPLAYING and not self._inbound.replaying:
             self.lifeline.move(Happening.REPLAY_SETTLED)
             self._fresh = False

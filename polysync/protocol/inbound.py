@@ -11,8 +11,9 @@ protocol marks the end of that replay. So:
 * The replay has settled when nothing has come for a while: a short one when a batch
   and the echo of the heartbeat that was sent on opening are there, longer ones when
   one or both are missing.
-* A session that was created a moment ago has no history but its start; what overtakes
-  that is held back too.
+* A session that was created a moment ago has little history but its start: it has
+  settled a few milliseconds after that, in which an agent may show that has joined by
+  itself. What overtakes the start is held back too.
 
 Once settled, a gap is held open for a moment too (frames can be swapped), until one
 such wait turns out to be in vain: then this server's sequences have gaps of their own,
@@ -47,6 +48,11 @@ SETTLE_WAITS = (2.0, 0.5, 0.1)
 #: takes up a conversation waits for.
 HASTY_WAIT = 0.01
 
+#: Seconds of quiet after which the replay of a session that has just begun has settled,
+#: if it decides whether to ask for the agent. What the server has to say comes in one
+#: go, in one frame or in several; to wait for an echo would cost a round trip.
+BEGINNING_WAIT = 0.005
+
 #: The replay counts as settled after this many seconds in any case: on a busy
 #: conversation it never gets quiet.
 SETTLE_LIMIT = 5.0
@@ -77,6 +83,7 @@ class Inbound:
         self._passing: list[Event] = []
         self._count = count()
         self._fresh = False
+        self._beginning = False  # the start of a new session has come, not all of it
         self._hasty = False
         self._started = False  # whether the start of the session has been seen
         self._opened_at = 0.0
@@ -91,6 +98,11 @@ class Inbound:
         """Sequence from which the next connection is to replay."""
         return self.cursor if self._before_gap is None else self._before_gap
 
+    @property
+    def live(self) -> bool:
+        """Whether what comes is not known to be a replay of what was before."""
+        return self._beginning or not self.replaying
+
     def opened(self, now: float, *, fresh: bool, hasty: bool = False) -> None:
         """A connection is open, and its replay begins.
 
@@ -103,6 +115,7 @@ class Inbound:
         self.replaying = True
         self._fresh = fresh
         self._opened_at = now
+        self._beginning = False
         self._batch_seen = False
         self.barrier_passed = False
         self._gap_at = None
@@ -113,6 +126,14 @@ class Inbound:
         first, self.barrier_passed = not self.barrier_passed, True
         if first and self.replaying:
             self._postpone(now)
+
+    def begun(self, now: float) -> None:
+        """A new session has begun, if it was about to: there is no more to wait for."""
+        if self._beginning:
+            self.replaying = self._beginning = False
+            self._settle_at = None
+            # Nothing was missed before, so what is held back is a gap like any other.
+            self._gap_at = now + GAP_WAIT if self._holding else None
 
     @property
     def deadline(self) -> float | None:
@@ -139,7 +160,7 @@ class Inbound:
         ready: list[Event] = []
         for event in events:
             if self._first_time(event):
-                self._place(event, ready)
+                self._place(event, ready, now)
         if self._holding and not self.replaying and self._gap_at is None:
             self._gap_at = now + GAP_WAIT
         return ready
@@ -148,6 +169,9 @@ class Inbound:
         """Time has passed: return what need not wait any longer."""
         deadline = self.deadline
         if deadline is None or now < deadline:
+            return []
+        if self._beginning:
+            self.begun(now)
             return []
         if not self.replaying:
             self._gapless = False
@@ -158,7 +182,7 @@ class Inbound:
         if self.replaying and (self._batch_seen or self.barrier_passed):
             # This replay has shown all there is in the gaps before it.
             self._before_gap = None
-        self.replaying = False
+        self.replaying = self._beginning = False
         self._settle_at = self._gap_at = None
         ready: list[Event] = []
         while self._held:
@@ -171,7 +195,7 @@ class Inbound:
 
     def lost(self) -> None:
         """The connection is gone; what is held waits for the next one's replay."""
-        self.replaying = False
+        self.replaying = self._beginning = False
         self._settle_at = self._gap_at = None
 
     @property
@@ -179,31 +203,34 @@ class Inbound:
         return bool(self._held or self._passing)
 
     def _postpone(self, now: float) -> None:
+        if self._beginning:
+            self._settle_at = min(now + BEGINNING_WAIT, self._opened_at + SETTLE_LIMIT)
+            return
         signs = self._batch_seen + self.barrier_passed
         hasty = signs == 2 and self._hasty and not self._held
         wait = HASTY_WAIT if hasty else SETTLE_WAITS[signs]
         self._settle_at = min(now + wait, self._opened_at + SETTLE_LIMIT)
 
-    def _place(self, event: Event, ready: list[Event]) -> None:
+    def _place(self, event: Event, ready: list[Event], now: float) -> None:
         """Deliver the event, or hold it back."""
         starts = isinstance(event, SessionStart)
         self._started = self._started or starts
         if starts and self.replaying and self._fresh:
             self._fresh = False
-            self.replaying = False
-            self._settle_at = None
+            self._beginning = True
+            self._postpone(now)
             if self.cursor is None and event.sequence is not None:
                 self.cursor = event.sequence - 1
         sequence = event.sequence
         if sequence is None:
-            if self.replaying or self._holding:
+            if not self.live or self._holding:
                 self._passing.append(event)
             else:
                 ready.append(event)
             return
         if self.cursor is None:
             # Where the sequences begin is known when the start has come.
-            waits = not starts and (self.replaying or not self._started)
+            waits = not starts and not (self.live and self._started)
         else:
             gap = sequence > self.cursor + 1
             waits = gap and (self.replaying or self._gapless)
@@ -222,7 +249,7 @@ class Inbound:
             event = heapq.heappop(held)[2]
             ready.append(event)
             self._advance(event)
-        if not held and not self.replaying:
+        if not held and self.live:
             ready += self._passing
             self._passing.clear()
             self._gap_at = None

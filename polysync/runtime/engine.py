@@ -524,5 +524,7 @@ class Engine:
     def _wake(self) -> None:
         """Something is due. Runs on the timer thread."""
         with self._lock:
+            # Since it fired it may have been set again, by a step of another thread.
+            self._timer.cancel()
             self._scheduled = None
         self._step(lambda now: self.conversation.wake(now))

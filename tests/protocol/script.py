@@ -23,6 +23,7 @@ from polysync.events import Event
 from polysync.models import Agent, Capabilities, ConnectionChange
 from polysync.protocol.conversation import Conversation
 from polysync.protocol.effects import Connect, CreateSession, Disconnect, Order, Upgrade
+from polysync.protocol.inbound import BEGINNING_WAIT
 from polysync.protocol.loss import Loss
 from polysync.protocol.settings import Settings
 from polysync.protocol.states import Phase
@@ -266,8 +267,13 @@ class Script:
         ticket = self.connect(join=join, wait="greeting" if join else "session")
         self.create()
         self.accept()
-        self.batch(self.start(**capabilities))
+        self.begin(**capabilities)
         return ticket
+
+    def begin(self, **capabilities: Any) -> None:
+        """All that the history of a new session holds: its start."""
+        self.batch(self.start(**capabilities))
+        self.later(BEGINNING_WAIT)
 
     def start(self, **capabilities: Any) -> Wire:
         return self.write("SESSION_START", {"capabilities": capabilities})

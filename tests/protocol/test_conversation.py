@@ -32,7 +32,12 @@ from polysync.events import (
 )
 from polysync.models import Agent, SessionEndReason, TypingState
 from polysync.protocol.effects import Connect, CreateSession, Upgrade
-from polysync.protocol.inbound import GAP_WAIT, SETTLE_LIMIT, SETTLE_WAITS
+from polysync.protocol.inbound import (
+    BEGINNING_WAIT,
+    GAP_WAIT,
+    SETTLE_LIMIT,
+    SETTLE_WAITS,
+)
 from polysync.protocol.joining import REJOIN_AFTER
 from polysync.protocol.lifeline import CONNECTION_LIFE, RENEW_PATIENCE
 from polysync.protocol.states import Phase
@@ -69,7 +74,7 @@ def test_a_conversation_begins_with_a_session_a_connection_its_start_and_the_age
     script.create("session-1")
     assert script.orders[2:] == [Upgrade(1, None)]
     script.accept()
-    script.batch(script.start())
+    script.begin()
     assert script.written == [
         (1, "REQUEST_POLY_AGENT_JOIN", script.sent("REQUEST_POLY_AGENT_JOIN")[0])
     ]
@@ -99,9 +104,27 @@ def test_a_call_may_come_while_another_one_connects():
     first, second = script.connect("session"), script.connect("agent")
     script.create()
     script.accept()
-    script.batch(script.start())
+    script.begin()
     assert (first.done, second.done) == (True, False)
     assert script.sessions == 1
+
+
+@pytest.mark.parametrize("as_batch", [True, False])
+def test_an_agent_in_a_later_frame_of_the_history_is_not_asked_for(as_batch: bool):
+    """The history may come in several batches, or as single frames."""
+    script = Script()
+    ticket = script.connect("agent")
+    script.create()
+    script.accept()
+    script.batch(script.start())
+    script.later(BEGINNING_WAIT * 0.9)
+    assert not ticket.done
+    send = script.batch if as_batch else script.get
+    send(script.write("POLY_AGENT_JOINED", {"agent_name": "Ada"}))
+    assert ticket.done
+    assert script.phase is Phase.OPEN
+    script.later(10 * BEGINNING_WAIT)
+    assert script.sent("REQUEST_POLY_AGENT_JOIN") == []
 
 
 def test_nobody_is_asked_for_whom_the_caller_does_not_want():
@@ -164,7 +187,7 @@ def test_an_error_at_the_start_is_not_remembered():
     ticket = script.connect("session")
     script.create()
     script.accept()
-    script.batch(script.start())
+    script.begin()
     assert ticket.done
     assert ticket.error is None
     assert script.sessions == 2
@@ -187,7 +210,7 @@ def test_a_start_that_was_refused_begins_with_another_session():
     assert script.sessions == 2
     script.create("session-2")
     script.accept()
-    script.batch(script.start())
+    script.begin()
     assert script.phase is Phase.OPEN
     assert script.conversation.lifeline.session_id == "session-2"
 
@@ -203,7 +226,7 @@ def test_nothing_of_a_refused_session_reaches_the_next_one():
     script.create("session-2")
     script.accept()
     script.write = Pen()
-    script.batch(script.start())
+    script.begin()
     script.later(1.0)
     assert script.sequences == [1]
     assert script.phase is Phase.OPEN
@@ -348,7 +371,7 @@ def test_a_session_that_was_open_has_a_history_even_if_it_never_showed_its_start
     script.drop()
     script.later(2.0)
     script.accept()
-    script.batch(script.start())
+    script.begin()
     script.batch(
         script.write("REQUEST_POLY_AGENT_JOIN"), script.write("POLY_AGENT_JOINED")
     )
@@ -426,6 +449,7 @@ def test_a_start_fails_when_the_agent_does_not_come_after_all():
     """Asked for three times in all, seconds apart."""
     script = Script()
     ticket = script.open()
+    begun = script.now
     times = []
     for _ in range(10):
         if ticket.done:
@@ -434,7 +458,7 @@ def test_a_start_fails_when_the_agent_does_not_come_after_all():
         script.hear("SYSTEM_MESSAGE", NOT_STARTED)
         script.later(REJOIN_AFTER)
     assert isinstance(ticket.error, AgentError)
-    assert times == [1000.0, 1002.0, 1004.0]
+    assert times == [begun, begun + REJOIN_AFTER, begun + 2 * REJOIN_AFTER]
     assert len(script.sent("REQUEST_POLY_AGENT_JOIN")) == 3
     # The next call tries again.
     again = script.connect("agent")
@@ -1223,7 +1247,7 @@ def test_the_agent_is_not_asked_for_when_the_end_is_wanted():
     script.create()
     script.end()
     script.accept()
-    script.batch(script.start())
+    script.begin()
     assert script.sent("REQUEST_POLY_AGENT_JOIN") == []
     assert len(script.sent("USER_END_SESSION")) == 1
 

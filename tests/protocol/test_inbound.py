@@ -16,6 +16,7 @@ from polysync.events import (
 )
 from polysync.protocol import inbound as rules
 from polysync.protocol.inbound import (
+    BEGINNING_WAIT,
     GAP_WAIT,
     HASTY_WAIT,
     SETTLE_LIMIT,
@@ -84,11 +85,44 @@ def reconnected(cursor: int = 10) -> Listener:
 # A new session
 
 
-def test_a_new_session_has_no_replay_to_wait_for():
+def test_a_new_session_has_little_replay_to_wait_for():
     listener = new()
     listener.batch(start())
     assert listener.got == [1]
+    assert listener.inbound.replaying
+    listener.due(BEGINNING_WAIT)
     assert not listener.inbound.replaying
+    assert listener.inbound.deadline is None
+
+
+def test_the_beginning_goes_on_while_something_comes():
+    listener = new()
+    listener.batch(start(1))
+    for number in range(2, 6):
+        listener.batch(event(number), now=BEGINNING_WAIT * (number - 1) * 0.9)
+        assert listener.inbound.live
+        assert listener.inbound.replaying
+    assert listener.got == [1, 2, 3, 4, 5]
+    listener.due(BEGINNING_WAIT * 5)
+    assert not listener.inbound.replaying
+
+
+def test_a_new_session_that_decides_nothing_begins_at_once():
+    listener = new()
+    listener.batch(start())
+    listener.inbound.begun(0.0)
+    assert not listener.inbound.replaying
+    assert listener.inbound.deadline is None
+
+
+def test_a_gap_in_the_beginning_is_held_open_as_long_as_any():
+    listener = new()
+    listener.one(start(1), event(3))
+    listener.due(BEGINNING_WAIT)
+    assert listener.got == [1]
+    assert listener.inbound.deadline == BEGINNING_WAIT + GAP_WAIT
+    listener.one(event(2), now=BEGINNING_WAIT + GAP_WAIT / 2)
+    assert listener.got == [1, 2, 3]
     assert listener.inbound.deadline is None
 
 

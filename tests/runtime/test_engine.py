@@ -22,7 +22,7 @@ from polysync import (
 )
 from polysync.events import UserMessage
 from polysync.protocol.states import Phase
-from polysync.runtime import threads
+from polysync.runtime import threads, timers
 from polysync.sandbox import EchoAgent, Moment, Sandbox
 from tests.clients import (
     NOISE,
@@ -338,4 +338,18 @@ def test_idle_clients_share_one_timer_thread(sandbox: Sandbox) -> None:
     assert len(names) == 6
     for client in clients:
         client.close()
+    assert threads_of_polysync() == []
+
+
+def test_a_wake_takes_back_a_deadline_that_was_set_since_the_timer_fired(
+    sandbox: Sandbox,
+) -> None:
+    """Else it would keep the timer thread for a conversation that is over."""
+    client = client_of(sandbox)
+    engine = client._engine
+    deadline = timers.monotonic() + PATIENCE
+    engine._scheduled = deadline
+    engine._timer.set(deadline)  # another step's, between the firing and the wake
+    engine._wake()
+    assert timers.settle(PATIENCE)
     assert threads_of_polysync() == []

@@ -22,6 +22,7 @@ from polysync.errors import ClientClosedError
 from polysync.protocol.loss import Loss
 from polysync.runtime import frames, timers
 from polysync.runtime.network import Network
+from polysync.runtime.socket import WRITE, wait_ready
 from polysync.runtime.websocket import Connection
 from tests.peers import (
     BINARY,
@@ -529,11 +530,15 @@ def test_fragments_without_end(
 
 
 def stuff(connection: Connection) -> int:
-    """Send until the system takes no more; return the number of messages."""
+    """Send until the system takes no more; return the number of messages.
+
+    Some of what it refuses now it may take in a moment, as its buffers grow and the
+    peer's side makes room; so much more is offered than that can be.
+    """
     count = 0
     sock = connection._socket
     assert sock is not None
-    while not sock.unsent:
+    while sock.unsent < 2_000_000 or wait_ready(sock.fileno(), WRITE, 0.05):
         connection.queue("s" * 60_000)
         with connection._write_lock:
             connection._send_outgoing(sock)

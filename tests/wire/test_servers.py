@@ -384,6 +384,30 @@ def test_a_session_may_begin_in_single_frames() -> None:
         assert client.greeting.text == "Hi"
 
 
+def test_an_agent_that_is_there_in_a_later_frame_is_not_asked_for() -> None:
+    heard: list[str] = []
+
+    def split(conn: Conn, head: Head) -> None:
+        history = (
+            START,
+            event("POLY_AGENT_JOINED", 2, agent_name="Ana"),
+            event("POLY_AGENT_MESSAGE", 3, message_id="g", text="Hi"),
+        )
+        batches = [
+            {"type": "EVENT_TYPE_EVENT_BATCH", "payload": {"events": [each]}}
+            for each in history
+        ]
+        data = [frame(TEXT, json.dumps(batch).encode()) for batch in batches]
+        conn.upgrade(head, then=b"".join(data))
+        heard.append(json.loads(conn.read_message().payload)["type"])
+
+    with api(split) as peer, client_of_peer(peer, max_reconnects=0) as client:
+        assert client.greeting is not None
+        client.submit_message("Hello?")
+        client.close()
+    assert heard == ["EVENT_TYPE_USER_MESSAGE"]
+
+
 def test_the_history_may_come_right_behind_the_upgrade() -> None:
     """In one packet with the answer, as fast servers send it."""
 
