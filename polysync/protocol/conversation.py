@@ -63,6 +63,10 @@ _AT_WORK = frozenset({Phase.CONNECTING, Phase.REPLAYING, Phase.OPEN, Phase.LOST}
 _CONNECTED = frozenset({Phase.REPLAYING, Phase.OPEN})
 _OVER = frozenset({Phase.ENDED, Phase.CLOSED})
 
+#: Seconds after a batch in which a server that has never echoed a heartbeat, and maybe
+#: never will, may still show what seems to be missing.
+UNPROVEN_WAIT = 5.0
+
 # What a server may send on every connection without getting anywhere.
 _IDLE_TALK = frozenset(
     {Heartbeat, RequestPolyAgentJoin, SessionStart, SystemMessage, UserEndSession}
@@ -92,7 +96,6 @@ class Conversation:
         self._inbound = Inbound()
         self._typing = TypingIndicator()
         self._fresh = True  # the session has no history that is not known here
-        self._doubt_at: float | None = None
         self._milestones = Milestones(self.effects)
         self._ends: list[EndTicket] = []
         self._end_wanted = False
@@ -152,7 +155,6 @@ class Conversation:
             self._inbound.deadline,
             self.dialogue.deadline,
             self._typing.deadline,
-            self._doubt_at,
         ):
             if at is not None and (deadline is None or at < deadline):
                 deadline = at
@@ -301,7 +303,7 @@ class Conversation:
         if self.lifeline.heartbeat_echoed(generation, now):
             self._inbound.barrier(now)
             if self.phase is Phase.OPEN and self.dialogue.outbox.doubtful:
-                self._doubt_at = now + SETTLE_WAITS[1]
+                self.dialogue.doubts_end_at = now + SETTLE_WAITS[1]
 
     def _retired(self, generation: int, now: float) -> None:
         """A connection that a renewal has replaced is gone.
@@ -313,7 +315,7 @@ class Conversation:
             self._end_asked_on = None
         if self.phase is Phase.OPEN:
             if self.dialogue.outbox.doubtful and not self.lifeline.probe(now):
-                self._doubt_at = now + SETTLE_WAITS[0]
+                self.dialogue.doubts_end_at = now + SETTLE_WAITS[0]
             self._progress(now)
 
     def wake(self, now: float) -> None:
@@ -332,9 +334,6 @@ class Conversation:
         live = self._inbound.live
         for event in self._inbound.due(now):
             self._deliver(event, now, live)
-        if self._doubt_at is not None and now >= self._doubt_at:
-            self._doubt_at = None
-            self.dialogue.settle_doubts()
         self.dialogue.wake(now)
         self._progress(now)
 
@@ -449,6 +448,8 @@ class Conversation:
             # A replay may be slow and seem to be over; what comes after it may not.
             if self._inbound.barrier_passed or not self.lifeline.echoes:
                 dialogue.settle_doubts()
+            elif self._inbound.batch_seen and not self.lifeline.has_echoed:
+                dialogue.doubts_end_at = now + UNPROVEN_WAIT
         if self.phase is Phase.OPEN:
             if self.lifeline.successor is not None:
                 busy = dialogue.busy or self._end_asked_on is not None
@@ -508,7 +509,7 @@ class Conversation:
         self._inbound.lost()
         self._typing.reset()
         self._end_asked_on = None
-        self._doubt_at = None
+        self.dialogue.doubts_end_at = None
         self.dialogue.streams.lost()
         self.dialogue.joining.lost()
 

@@ -73,6 +73,8 @@ class Dialogue:
         self.agentless: AgentError | None = None
         #: Whether the server has said that it does not know the session any more.
         self.disowned = False
+        #: When what is in doubt counts as not delivered, if nothing shows that it was.
+        self.doubts_end_at: float | None = None
         self._size_limit = DEFAULT_MAX_MESSAGE_SIZE
 
     def set_size_limit(self, asked: int | None) -> None:
@@ -125,6 +127,7 @@ class Dialogue:
 
     def settle_doubts(self) -> None:
         """A replay has settled: what it does not show was not delivered."""
+        self.doubts_end_at = None
         for delivery in self.outbox.settle():
             self.undelivered(delivery, "the connection was lost")
 
@@ -183,6 +186,8 @@ class Dialogue:
 
     def wake(self, now: float) -> None:
         """Time has passed: give up on what has taken too long."""
+        if self.doubts_end_at is not None and now >= self.doubts_end_at:
+            self.settle_doubts()
         self.joining.wake(now)
         for chunks, message in self.streams.due(now):
             self._partial(chunks, message)
@@ -203,7 +208,7 @@ class Dialogue:
     def deadline(self) -> float | None:
         """When `wake` has something to do."""
         deadline = self.outbox.deadline
-        for at in (self.streams.deadline, self.joining.deadline):
+        for at in (self.streams.deadline, self.joining.deadline, self.doubts_end_at):
             if at is not None and (deadline is None or at < deadline):
                 deadline = at
         return deadline

@@ -75,6 +75,8 @@ class Inbound:
         self.replaying = False
         #: Whether the echo of the heartbeat sent on opening has come.
         self.barrier_passed = False
+        #: Whether a batch has come on the latest connection.
+        self.batch_seen = False
         self._floor = float("-inf") if cursor is None else cursor
         self._seen: dict[str, int | None] = {}
         self._seen_limit = 2 * WINDOW
@@ -87,7 +89,6 @@ class Inbound:
         self._hasty = False
         self._started = False  # whether the start of the session has been seen
         self._opened_at = 0.0
-        self._batch_seen = False
         self._settle_at: float | None = None
         self._gap_at: float | None = None
         self._gapless = True
@@ -116,7 +117,7 @@ class Inbound:
         self._fresh = fresh
         self._opened_at = now
         self._beginning = False
-        self._batch_seen = False
+        self.batch_seen = False
         self.barrier_passed = False
         self._gap_at = None
         self._settle_at = now + SETTLE_WAITS[0]
@@ -143,7 +144,7 @@ class Inbound:
     def accept(self, events: list[Event], batch: bool, now: float) -> list[Event]:
         """Take the events of one frame and return what is to be delivered now."""
         if self.replaying:
-            self._batch_seen = self._batch_seen or batch
+            self.batch_seen = self.batch_seen or batch
             # What is transient, a heartbeat say, is no sign that a replay goes on.
             if batch or any(event.sequence is not None for event in events):
                 self._postpone(now)
@@ -179,7 +180,7 @@ class Inbound:
 
     def flush(self) -> list[Event]:
         """Settle, and return all that is held back, in order."""
-        if self.replaying and (self._batch_seen or self.barrier_passed):
+        if self.replaying and (self.batch_seen or self.barrier_passed):
             # This replay has shown all there is in the gaps before it.
             self._before_gap = None
         self.replaying = self._beginning = False
@@ -206,7 +207,7 @@ class Inbound:
         if self._beginning:
             self._settle_at = min(now + BEGINNING_WAIT, self._opened_at + SETTLE_LIMIT)
             return
-        signs = self._batch_seen + self.barrier_passed
+        signs = self.batch_seen + self.barrier_passed
         hasty = signs == 2 and self._hasty and not self._held
         wait = HASTY_WAIT if hasty else SETTLE_WAITS[signs]
         self._settle_at = min(now + wait, self._opened_at + SETTLE_LIMIT)

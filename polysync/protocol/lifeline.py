@@ -93,6 +93,8 @@ class Lifeline:
         self.generation: int | None = None
         #: The one that is to take over from it.
         self.successor: int | None = None
+        #: Whether the echo of any heartbeat has ever come.
+        self.has_echoed = False
         #: Whether anything worth while has come on the connection.
         self.useful = False
         self._successor_open = False
@@ -216,6 +218,7 @@ class Lifeline:
         """A connection lives; true if it is the one that speaks."""
         if generation == self.generation:
             self._heartbeat.echoed()
+            self.has_echoed = True
             return True
         if self._hand_over_at is None:
             self._hand_over_at = now + RENEW_PATIENCE

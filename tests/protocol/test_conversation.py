@@ -31,6 +31,7 @@ from polysync.events import (
     UserMessage,
 )
 from polysync.models import Agent, SessionEndReason, TypingState
+from polysync.protocol.conversation import UNPROVEN_WAIT
 from polysync.protocol.effects import Connect, CreateSession, Upgrade
 from polysync.protocol.inbound import (
     BEGINNING_WAIT,
@@ -746,6 +747,52 @@ def test_once_the_echo_has_come_a_moment_is_enough():
     assert script.texts == ["Hello"]
     script.later(SETTLE_WAITS[1])
     assert script.texts == ["Hello", "Hello"]
+
+
+def test_a_server_that_never_echoes_a_heartbeat_settles_it_by_a_longer_quiet():
+    script = is_open()
+    delivery = script.say("Hello")
+    script.drop()
+    script.later(2.0)
+    script.accept()
+    script.batch()
+    script.later(SETTLE_WAITS[1] + 0.9 * UNPROVEN_WAIT)
+    assert script.texts == ["Hello"]
+    script.later(0.1 * UNPROVEN_WAIT)
+    assert script.texts == ["Hello", "Hello"]
+    script.get(script.echo(delivery))
+    assert delivery.result is not None
+
+
+def test_a_server_that_has_echoed_before_is_waited_for():
+    script = is_open()
+    script.later(31.0)
+    script.beat()
+    script.say("Hello")
+    script.drop()
+    script.later(2.0)
+    script.accept()
+    script.batch()
+    script.later(SETTLE_WAITS[1] + 1.5 * UNPROVEN_WAIT)
+    assert script.texts == ["Hello"]
+    script.beat()
+    script.later(SETTLE_WAITS[1])
+    assert script.texts == ["Hello", "Hello"]
+
+
+def test_an_echo_that_comes_late_of_a_server_that_never_echoes_heartbeats_counts():
+    script = is_open()
+    delivery = script.say("Hello")
+    echo = script.write("USER_MESSAGE", **script.receipt(delivery))
+    script.drop()
+    script.later(2.0)
+    script.accept()
+    script.batch()
+    script.later(SETTLE_WAITS[1] + 0.5 * UNPROVEN_WAIT)
+    script.get(echo)
+    script.later(2 * UNPROVEN_WAIT)
+    assert script.texts == ["Hello"]
+    assert delivery.result is not None
 
 
 def test_without_heartbeats_the_quiet_has_to_do():
