@@ -1,11 +1,10 @@
 """Many conversations in one process, for minutes, over connections that are cut.
 
-Each asks again and again, ends now and then and begins anew; the server cuts
-connections at random. No call may get stuck, and threads, descriptors and memory have
-to stay where they are. The server runs in this process too and is part of its memory,
-so it forgets ended sessions' records as it goes.
+Each asks again and again, ends now and then and begins anew; the server, in a process
+of its own, cuts connections at random. No call may get stuck, and threads, descriptors
+and memory of the clients' process have to stay where they are.
 
-    python benchmarks/soak.py [--minutes 10] [--conversations 200]
+    python benchmarks/soak.py [--minutes 10] [--conversations 200] [--seed 0]
 
 Writes the curve to ``benchmarks/results/soak.png`` (needs matplotlib) and the figures
 beside it as JSON.
@@ -16,26 +15,35 @@ from __future__ import annotations
 import argparse
 import gc
 import json
+import multiprocessing
 import os
 import random
 import sys
 import threading
 import time
+from multiprocessing.connection import Connection
 from pathlib import Path
+from statistics import linear_regression, mean
+from typing import Any
 
 from polysync import Client, PolysyncError
 from polysync.runtime.network import close_idle
 from polysync.sandbox import EchoAgent, Sandbox
 
 RESULTS = Path(__file__).parent / "results"
+#: Seconds between two cuts.
+CUTS = 0.05
+#: Seconds between two looks at what the processes hold.
+SAMPLES = 5.0
 
 
 class Soak:
     """The conversations, and what is counted of them."""
 
-    def __init__(self, sandbox: Sandbox, stop: threading.Event) -> None:
-        self.sandbox = sandbox
-        self.stop = stop
+    def __init__(self, options: dict[str, Any], seed: int) -> None:
+        self.options = options
+        self.seed = seed
+        self.stop = threading.Event()
         self.lock = threading.Lock()
         self.turns = 0
         self.conversations = 0
@@ -45,12 +53,10 @@ class Soak:
 
     def talk(self, number: int) -> None:
         """Hold one conversation after the other until it is time to stop."""
-        chance = random.Random(number)
+        chance = random.Random(f"{self.seed}.{number}")
         while not self.stop.is_set():
             client = Client(
-                self.sandbox.connector_token,
-                self.sandbox.host,
-                environment=self.sandbox.base_url,
+                **self.options,
                 reconnect_delay=0.05,
                 reconnect_delay_max=0.5,
                 max_reconnects=50,
@@ -80,19 +86,41 @@ class Soak:
             self.wrong += answer != text
             self.slowest = max(self.slowest, took)
 
-    def cut(self, chance: random.Random) -> None:
-        """Cut the connections of some session."""
-        sessions = [s for s in self.sandbox.sessions.values() if not s.ended]
-        if sessions:
-            chance.choice(sessions).drop()
+
+def serve(pipe: Connection, seed: int) -> None:
+    """Be the server's process: cut at random, and tell about itself when asked."""
+    chance = random.Random(seed)
+    cuts = 0
+    with Sandbox(EchoAgent(), record_limit=1_000, session_limit=100) as sandbox:
+        pipe.send(
+            {
+                "connector_token": sandbox.connector_token,
+                "host": sandbox.host,
+                "environment": sandbox.base_url,
+            }
+        )
+        while True:
+            if pipe.poll(CUTS):
+                if pipe.recv() == "stop":
+                    return
+                pipe.send({"cuts": cuts, "server": memory()})
+            live = [s for s in sandbox.sessions.values() if s.connections]
+            if live:
+                chance.choice(live).drop()
+                cuts += 1
+
+
+def memory() -> float:
+    """Return what this process holds in memory, in MiB."""
+    with open("/proc/self/statm") as statm:
+        pages = int(statm.read().split()[1])
+    return pages * float(os.sysconf("SC_PAGE_SIZE")) / 2**20
 
 
 def measure() -> dict[str, float]:
     """What this process holds: MiB of memory, threads, descriptors."""
-    with open("/proc/self/statm") as statm:
-        pages = int(statm.read().split()[1])
     return {
-        "memory": pages * os.sysconf("SC_PAGE_SIZE") / 2**20,
+        "memory": memory(),
         "threads": threading.active_count(),
         "descriptors": len(os.listdir("/proc/self/fd")),
     }
@@ -103,68 +131,82 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--minutes", type=float, default=10.0)
     parser.add_argument("--conversations", type=int, default=200)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--results", type=Path, default=RESULTS)
     options = parser.parse_args()
-    stop = threading.Event()
-    samples: list[dict[str, float]] = []
+    spawn = multiprocessing.get_context("spawn")
+    pipe, theirs = spawn.Pipe()
+    server = spawn.Process(target=serve, args=(theirs, options.seed), daemon=True)
+    server.start()
+    soak = Soak(pipe.recv(), options.seed)
     before = measure()
-    with Sandbox(EchoAgent(), record_limit=1_000, idle_timeout=30) as sandbox:
-        soak = Soak(sandbox, stop)
-        threads = [
-            threading.Thread(target=soak.talk, args=(n,), name=f"soak-{n}")
-            for n in range(options.conversations)
-        ]
-        started = time.monotonic()
-        for thread in threads:
-            thread.start()
-        chance = random.Random(1)
-        pause = threading.Event()
-        cuts = 0
-        while (elapsed := time.monotonic() - started) < options.minutes * 60:
-            pause.wait(0.05)
-            soak.cut(chance)
-            cuts += 1
-            if not samples or elapsed - samples[-1]["seconds"] >= 5.0:
-                for session in sandbox.sessions.values():
-                    if session.ended and not session.connections:
-                        session.forget()
-                samples.append({"seconds": elapsed, **measure()})
-        stop.set()
-        for thread in threads:
-            thread.join(90)
-        stuck = [thread.name for thread in threads if thread.is_alive()]
+    samples: list[dict[str, float]] = []
+    threads = [
+        threading.Thread(target=soak.talk, args=(n,), name=f"soak-{n}")
+        for n in range(options.conversations)
+    ]
+    started = time.monotonic()
+    for thread in threads:
+        thread.start()
+    pause = threading.Event()
+    while (elapsed := time.monotonic() - started) < options.minutes * 60:
+        pipe.send("sample")
+        done = {"conversations": soak.conversations, "turns": soak.turns}
+        samples.append({"seconds": elapsed, **measure(), **done, **pipe.recv()})
+        pause.wait(SAMPLES)
+    soak.stop.set()
+    for thread in threads:
+        thread.join(90)
+    stuck = [thread.name for thread in threads if thread.is_alive()]
     close_idle()  # what the process keeps for its next conversation
     gc.collect()
     after = measure()
     left = [t.name for t in threading.enumerate() if t.name.startswith("polysync-")]
-    half = len(samples) // 2
+    pipe.send("stop")
+    server.join(30)
     figures = {
         "minutes": options.minutes,
         "conversations at once": options.conversations,
         "conversations in all": soak.conversations,
         "turns": soak.turns,
-        "cuts": cuts,
+        "cuts": samples[-1]["cuts"],
         "answers to another question": soak.wrong,
         "errors": soak.errors,
         "slowest turn, s": round(soak.slowest, 2),
         "stuck threads": stuck,
         "threads left": left,
         "descriptors before and after": [before["descriptors"], after["descriptors"]],
-        "MiB in the middle and at the end": [
-            round(samples[half]["memory"], 1),
-            round(samples[-1]["memory"], 1),
-        ],
+        "MiB of the clients": trend(samples, "memory"),
+        "MiB of the server": trend(samples, "server"),
     }
-    RESULTS.mkdir(exist_ok=True)
-    (RESULTS / "soak.json").write_text(
+    options.results.mkdir(exist_ok=True, parents=True)
+    (options.results / "soak.json").write_text(
         json.dumps({"figures": figures, "samples": samples}, indent=1)
     )
-    plot(samples)
+    plot(samples, options)
     for name, value in figures.items():
         print(f"{name}: {value}")
-    return int(bool(stuck or left or soak.wrong))
+    grown = after["descriptors"] > before["descriptors"]
+    return int(bool(stuck or left or soak.wrong or grown))
 
 
-def plot(samples: list[dict[str, float]]) -> None:
+def trend(samples: list[dict[str, float]], name: str) -> dict[str, float]:
+    """Say how a figure has gone: in each third of the run, and in its second half."""
+    third, half = max(1, len(samples) // 3), samples[len(samples) // 2 :]
+    means = [mean(s[name] for s in samples[i * third :][:third]) for i in range(3)]
+    slope = 0.0
+    if len(half) > 1:
+        minutes = [sample["seconds"] / 60 for sample in half]
+        slope = linear_regression(minutes, [sample[name] for sample in half]).slope
+    return {
+        "first third": round(means[0], 1),
+        "second third": round(means[1], 1),
+        "last third": round(means[2], 1),
+        "a minute, in the second half": round(slope, 2),
+    }
+
+
+def plot(samples: list[dict[str, float]], options: argparse.Namespace) -> None:
     """Draw the curves, if matplotlib is there."""
     try:
         import matplotlib
@@ -176,19 +218,31 @@ def plot(samples: list[dict[str, float]]) -> None:
 
     figure, axes = pyplot.subplots(3, 1, sharex=True, figsize=(8, 7))
     minutes = [sample["seconds"] / 60 for sample in samples]
-    units = {
-        "memory": "memory, MiB",
-        "threads": "threads",
-        "descriptors": "descriptors",
+    curves = {
+        "memory": ("memory, MiB", "the clients' process"),
+        "threads": ("threads", "the clients' process"),
+        "descriptors": ("descriptors", "the clients' process"),
     }
-    for axis, (name, label) in zip(axes, units.items(), strict=True):
-        axis.plot(minutes, [sample[name] for sample in samples])
+    for axis, (name, (label, whose)) in zip(axes, curves.items(), strict=True):
+        axis.plot(minutes, [sample[name] for sample in samples], label=whose)
         axis.set_ylabel(label)
+    axes[0].plot(
+        minutes,
+        [sample["server"] for sample in samples],
+        label="the server's process",
+        color="0.6",
+        linestyle="--",
+    )
+    axes[0].legend(loc="lower right")
+    for axis in axes:
         axis.set_ylim(bottom=0)
     axes[-1].set_xlabel("minutes")
-    figure.suptitle("200 conversations over connections that are cut 20 times a second")
+    figure.suptitle(
+        f"{options.conversations} conversations over connections that are cut "
+        f"{1 / CUTS:.0f} times a second"
+    )
     figure.tight_layout()
-    figure.savefig(RESULTS / "soak.png", dpi=110)
+    figure.savefig(options.results / "soak.png", dpi=110)
 
 
 if __name__ == "__main__":

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from polysync.sandbox.actions import Drop
 from polysync.sandbox.faults import Faults
 from polysync.sandbox.record import Changes, Received
 from polysync.sandbox.settings import Settings
@@ -15,6 +17,7 @@ from polysync.sandbox.tokens import Tokens
 from polysync.sandbox.workers import Workers
 
 if TYPE_CHECKING:
+    from polysync.sandbox.connection import Connection
     from polysync.sandbox.session import Session
 
 __all__ = ["Context"]
@@ -42,7 +45,8 @@ class Context:
             connector_token, registered_host, settings.access_token_lifetime
         )
         self.sessions: dict[str, Session] = {}
-        self.all_sessions: list[Session] = []  # those forgotten on demand too
+        self.connections: set[Connection] = set()  # those of forgotten sessions too
+        self._ended: deque[str] = deque()
         self.workers = Workers()
         self.tasks: set[asyncio.Task[None]] = set()
         self.stopped = asyncio.Event()
@@ -73,6 +77,18 @@ class Context:
 
         loop.call_soon_threadsafe(run)
         return result.result(_CALL_TIMEOUT)
+
+    def retire(self, session: Session) -> None:
+        """Count a session that has ended, and forget those that ended long before."""
+        with self.changes:
+            self._ended.append(session.id)
+            while len(self._ended) > self.settings.session_limit:
+                self.sessions.pop(self._ended.popleft(), None)
+
+    def abandon(self) -> None:
+        """Drop all connections at once."""
+        for connection in list(self.connections):
+            connection.act(Drop())
 
     def spawn(self, work: Any) -> asyncio.Task[None]:
         """Run a coroutine beside everything else; it is cancelled on stop()."""

@@ -125,7 +125,6 @@ class Endpoints:
         with context.changes:
             session.start()
             context.sessions[session.id] = session
-            context.all_sessions.append(session)
         return _json({"session_id": session.id})
 
     def _bearer(self, authorization: str | None) -> str:

@@ -255,8 +255,7 @@ class Sandbox:
             ready.set()
             await stopping.wait()
         finally:
-            for session in context.all_sessions:
-                session.abandon()
+            context.abandon()
             for task in list(context.tasks):
                 task.cancel()
             context.stopped.set()
@@ -288,8 +287,7 @@ class Sandbox:
             raise AssertionError("there is a runner because the loop runs")
         for site in list(runner.sites):
             await site.stop()
-        for session in self._context.all_sessions:
-            session.abandon()
+        self._context.abandon()
         # Idle keep-alive connections would still be served.
         if runner.server is not None:
             for handler in list(runner.server.connections):
@@ -375,7 +373,10 @@ class Sandbox:
 
     @property
     def sessions(self) -> Mapping[str, Session]:
-        """The sessions so far by their ids, oldest first: a snapshot."""
+        """The sessions by their ids, oldest first: a snapshot.
+
+        Of those that have ended, the newest `Settings.session_limit`.
+        """
         with self._context.changes.lock:
             return MappingProxyType(dict(self._context.sessions))
 

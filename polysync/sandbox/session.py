@@ -82,6 +82,7 @@ class Session:
         self.connection_total = 0
         self._heard_at = context.running_loop().time()
         self._conversation = Conversation(self, context)
+        self._idle_timer: asyncio.TimerHandle | None = None
         self._watch_idleness()
 
     def __repr__(self) -> str:
@@ -186,8 +187,6 @@ class Session:
         def forget() -> None:
             with self._changes:
                 self._context.sessions.pop(self.id, None)
-                if self.ended and not self._connections:
-                    self._context.all_sessions.remove(self)
             self._to_all(Close(4001, "session not found"))
 
         self._context.call(forget)
@@ -250,6 +249,7 @@ class Session:
         """Count a connection from its handshake to its end."""
         with self._changes:
             self._admitted.add(connection)
+            self._context.connections.add(connection)
         try:
             yield
         finally:
@@ -259,12 +259,8 @@ class Session:
         """Forget a connection that has ended."""
         with self._changes:
             self._admitted.discard(connection)
+            self._context.connections.discard(connection)
             self._connections.pop(connection.number, None)
-
-    def abandon(self) -> None:
-        """Drop everything at once, because the sandbox stops."""
-        for connection in list(self._admitted):
-            connection.act(Drop())
 
     def count_connection(self) -> int:
         """Return the number for a new connection."""
@@ -398,8 +394,13 @@ class Session:
         elif type == PREFIX + "LIVE_AGENT_LEFT":
             self.live_agent = None
         elif type == PREFIX + "SESSION_END":
+            if not self.ended:
+                self._context.retire(self)
             self.ended = True
             self.end_reason = payload.get("reason")
+            if self._idle_timer is not None:
+                # It would keep a forgotten session in memory until it is due.
+                self._idle_timer.cancel()
 
     def _broadcast(self, event: Event) -> None:
         text = dumps(event)
@@ -434,4 +435,4 @@ class Session:
             elif not warned:
                 warned = True
                 self.emit(PREFIX + "SESSION_IDLE_WARNING", {})
-        loop.call_later(wait, self._watch_idleness, warned)
+        self._idle_timer = loop.call_later(wait, self._watch_idleness, warned)

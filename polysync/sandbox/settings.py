@@ -34,6 +34,9 @@ class Settings:
         message_rate: How many messages a second a connection may send. What is over
             the limit is dropped without a word. `None` for no limit.
         record_limit: How many requests and frames `Sandbox.received` keeps.
+        session_limit: How many sessions that have ended `Sandbox.sessions` keeps. The
+            one that ended first is forgotten first, and is then as unknown as one
+            that never was.
     """
 
     heartbeat_interval_seconds: int | None = 30
@@ -53,3 +56,4 @@ class Settings:
     empty_batch: bool = True
     message_rate: float | None = None
     record_limit: int = 100_000
+    session_limit: int = 10_000

@@ -7,6 +7,7 @@ import hmac
 import json
 import secrets
 import time
+from itertools import takewhile
 from uuid import uuid4
 
 __all__ = ["Tokens"]
@@ -66,6 +67,7 @@ class Tokens:
             "iat": int(now),
             "exp": int(now + self.lifetime),
         }
+        self._forget_expired()
         token = ".".join(
             (
                 _encoded(json.dumps(header).encode()),
@@ -75,6 +77,13 @@ class Tokens:
         )
         self._deadlines[token] = time.monotonic() + self.lifetime
         return token
+
+    def _forget_expired(self) -> None:
+        """Forget the tokens that no longer count; the oldest stand first."""
+        now = time.monotonic()
+        expired = takewhile(lambda entry: entry[1] <= now, self._deadlines.items())
+        for token, _ in list(expired):
+            del self._deadlines[token]
 
     def valid(self, token: str) -> bool:
         """Say whether the token was minted here and has not expired."""

@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
+import gc
+import threading
+import time
+import weakref
+
+import pytest
+import websocket
+
 from polysync.sandbox import EchoAgent, Sandbox
+from polysync.sandbox.tokens import Tokens
 from tests.sandbox.bare import Bare
 
 
@@ -37,3 +46,34 @@ def test_only_so_much_is_kept() -> None:
         kept = [event["payload"]["text"] for event in sandbox.received.events()]
 
     assert kept == ["2", "3"]
+
+
+def test_only_so_many_ended_sessions_are_kept() -> None:
+    """The first to end is as unknown as one that never was, and out of memory."""
+    with Sandbox(EchoAgent, session_limit=2) as sandbox:
+        talks = [Bare(sandbox, join=True) for _ in range(4)]
+        for talk in talks[1:]:
+            talk.session.end()
+            assert talk.close_code() == 1000
+        first, gone, *kept = talks
+        assert list(sandbox.sessions) == [talk.session_id for talk in (first, *kept)]
+        with pytest.raises(websocket.WebSocketBadStatusException, match="404"):
+            gone.connect()
+        forgotten = weakref.ref(gone.session)
+        for talk in talks:
+            with talk:
+                del talk.session
+        deadline = time.monotonic() + 20
+        while forgotten() is not None:
+            # Until its connection has ended on the server's side too.
+            assert time.monotonic() < deadline
+            threading.Event().wait(0.01)
+            gc.collect()
+
+
+def test_expired_tokens_are_forgotten() -> None:
+    """A token that no longer counts takes no room once another is minted."""
+    tokens = Tokens("connector", "example.com", lifetime=0.0)
+    minted = [tokens.mint() for _ in range(3)]
+    assert not any(map(tokens.valid, minted))
+    assert repr(tokens) == "<Tokens: 1 access tokens>"
