@@ -27,6 +27,12 @@ READ = 1
 WRITE = 2
 _MORE = WRITE | 4
 
+#: What is read into, by one read at a time each. Bytes of the full size for each read,
+#: cut down to what came, leave holes behind that the next read does not fit into: a
+#: process of many conversations would grow for ever with nothing in it.
+_spare: list[memoryview] = []
+_SPARES = 16
+
 _BLOCKED_READING = (BlockingIOError, ssl.SSLWantReadError)
 
 
@@ -115,7 +121,7 @@ class LockedSocket:
                     return b""
                 if self._readable:
                     try:
-                        data = self._sock.recv(_AHEAD)
+                        data = _read_from(self._sock)
                     except _BLOCKED_READING:
                         self._readable = False
                     except ssl.SSLWantWriteError:
@@ -285,6 +291,19 @@ class LockedSocket:
     def shutdown(self, how: int) -> None:
         """Shut down both directions, whatever ``how`` says."""
         self.abort()
+
+
+def _read_from(sock: socket.socket) -> bytes:
+    """Return what a non-blocking socket has, errors as they come."""
+    try:
+        room = _spare.pop()
+    except IndexError:
+        room = memoryview(bytearray(_AHEAD))
+    try:
+        return bytes(room[: sock.recv_into(room)])
+    finally:
+        if len(_spare) < _SPARES:
+            _spare.append(room)
 
 
 def wait_ready(fd: int, wanted: int, timeout: float | None) -> bool:
