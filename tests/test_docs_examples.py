@@ -23,7 +23,9 @@ EXAMPLES = DOCS / "examples"
 
 # Scripts, and something that each of them prints.
 SCRIPTS = {
+    "background.py": "5 messages on the screen",
     "callbacks.py": "(the conversation is over:",
+    "chat_screen.py": "user: May I see the menu? ✓",
     "errors.py": "",
     "first_conversation.py": "",
     "log_setup.py": "DEBUG",
