@@ -14,7 +14,7 @@ PYTEST_ARGS ?=
 CORE := not slow and not stress and not browser and not redis and not gevent
 
 .DEFAULT_GOAL := help
-.PHONY: help chat test lint format typing docs unit bench test-matrix test-lowest dist clean
+.PHONY: help chat test lint format typing docs pictures unit bench test-matrix test-lowest dist clean
 
 help:
 	@echo "make chat         talk to the sandbox's agent in this terminal"
@@ -22,6 +22,7 @@ help:
 	@echo "make test-matrix  the core suite on CPython $(MATRIX)"
 	@echo "make test-lowest  the core suite on the oldest dependencies allowed"
 	@echo "make bench        the benchmarks, each beside a peer"
+	@echo "make pictures     the manual's pictures, from the terminal and the browser"
 	@echo "make lint typing docs unit   one part of 'make test' each"
 	@echo "make format       let ruff rewrite what it can"
 	@echo "make dist         wheel and sdist in dist/"
@@ -39,7 +40,7 @@ $(VENV)/.stamp-chat: setup.cfg | $(BIN)/python
 
 $(VENV)/.stamp-test: setup.cfg | $(BIN)/python
 	$(PIP) install --upgrade pip
-	$(PIP) install --editable '.[all,test,docs]'
+	$(PIP) install --editable '.[all,test,docs,lab]'
 	@touch $@ $(VENV)/.stamp-chat
 
 chat: $(VENV)/.stamp-chat
@@ -73,6 +74,11 @@ unit: $(VENV)/.stamp-test
 	@command -v redis-server >/dev/null \
 	  || echo "skipped: tests marked 'redis' (no redis-server on PATH)"
 	$(BIN)/python -m pytest -q $(PYTEST_ARGS)
+
+# Each script takes its pictures of what really runs; needs tmux and Chromium, too.
+PICTURES ?= terminal web notebook reports
+pictures: $(VENV)/.stamp-test
+	@set -e; for script in $(PICTURES); do $(BIN)/python -m docs.pictures.$$script; done
 
 $(VENV)/.stamp-bench: benchmarks/requirements.txt $(VENV)/.stamp-test
 	$(PIP) install -r benchmarks/requirements.txt

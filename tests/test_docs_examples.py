@@ -107,6 +107,27 @@ def test_every_example_is_shown() -> None:
     assert shown >= names()
 
 
+def test_every_picture_is_shown_and_made() -> None:
+    """A page shows each picture, a script makes each again, and none is large."""
+    shown = set()
+    for page in DOCS.rglob("*.rst"):
+        for target in re.findall(
+            r"(?:image|figure):: (\S+)", page.read_text(encoding="utf-8")
+        ):
+            assert (page.parent / target).is_file(), f"{page.name}: {target}"
+            shown.add(Path(target).name)
+    scripts = "".join(
+        path.read_text(encoding="utf-8")
+        for directory in (DOCS / "pictures", ROOT / "benchmarks")
+        for path in directory.glob("*.py")
+    )
+    pictures = list((DOCS / "_static").iterdir())
+
+    assert {path.name for path in pictures} == shown
+    assert [path for path in pictures if path.stat().st_size > 200_000] == []
+    assert [path for path in pictures if path.name not in scripts] == []
+
+
 @pytest.mark.parametrize("name", sorted(SCRIPTS))
 @pytest.mark.usefixtures("as_configured")
 def test_script_runs(name: str, capsys: pytest.CaptureFixture[str]) -> None:

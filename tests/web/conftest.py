@@ -30,7 +30,13 @@ TIMEOUT = 20.0 * float(os.environ.get("POLYSYNC_TEST_UNIT", "1"))  # s
 class Server:
     """A server in a process of its own, and what it writes."""
 
-    def __init__(self, command: list[str], environment: dict[str, str]) -> None:
+    def __init__(
+        self,
+        command: list[str],
+        environment: dict[str, str],
+        timeout: float = TIMEOUT,
+    ) -> None:
+        self._timeout = timeout
         self.lines: list[str] = []
         self._news: queue.SimpleQueue[str | None] = queue.SimpleQueue()
         self.process = subprocess.Popen(
@@ -52,7 +58,7 @@ class Server:
 
     def wait_for(self, pattern: str) -> re.Match[str]:
         """Wait for a line, and return the match."""
-        deadline = time.monotonic() + TIMEOUT
+        deadline = time.monotonic() + self._timeout
         while True:
             line = self._news.get(timeout=max(0.0, deadline - time.monotonic()))
             assert line is not None, "".join(self.lines)
@@ -65,7 +71,7 @@ class Server:
         """Stop it, and return all that it has written."""
         self.process.terminate()
         try:
-            self.process.wait(TIMEOUT)
+            self.process.wait(self._timeout)
         finally:
             self.process.kill()
             self._reader.join()
