@@ -410,7 +410,8 @@ class Client(Listening, CallbackMethods, ConversationView):
         """
         seconds = checked_timeout(timeout, "timeout", self._options.reply_timeout)
         news: queue.SimpleQueue[None] = queue.SimpleQueue()
-        reply = ReplyTicket(streaming=True, wake=lambda: news.put(None))
+        reply = ReplyTicket(streaming=True)
+        reply.wake = lambda: news.put(None)
         delivery = self._send(text, metadata, reply=reply)
         return Reply(self, self._engine, delivery, reply, news, seconds)
 

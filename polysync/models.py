@@ -126,12 +126,12 @@ class Value:
         return hash((self.__class__, *(getattr(self, name) for name in names)))
 
     def __repr__(self) -> str:
-        """Show what is not at its default."""
+        """Show what is not at its default, and no secret."""
         shown = []
         for f in self._fields():
             value = getattr(self, f.name)
             # The default of a mapping is an empty one.
-            if value != f.default and value != {}:
+            if f.repr and value != f.default and value != {}:
                 shown.append(f"{f.name}={value!r}")
         return f"{type(self).__name__}({', '.join(shown)})"
 

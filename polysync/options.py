@@ -107,7 +107,7 @@ def _count(value: int | None, name: str) -> int | None:
     return value
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(eq=False, repr=False, weakref_slot=False, kw_only=True)
 class Options(Settings):
     """The checked settings of one client; `Client` documents each."""
 

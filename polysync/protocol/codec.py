@@ -7,15 +7,15 @@ a client sends is made here and nowhere else.
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Callable
 from datetime import datetime
 from json.encoder import encode_basestring
 from operator import attrgetter
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from attrs import define, fields
-from cattrs import Converter
+from attrs import fields
 
 from polysync.events import (
     CLIENT_EVENT_TYPES,
@@ -28,14 +28,20 @@ from polysync.models import Value
 from polysync.protocol.readers import LoggedProblems, Problems, kind_of, log_problems
 from polysync.protocol.structuring import Hook, build_hook, payload_key
 
+if TYPE_CHECKING:
+    from cattrs import Converter
+
+    #: Structures and unstructures every event and model. It is our own: hooks
+    #: registered on it are seen by nobody else.
+    converter: Converter
+
 __all__ = ["Parsed", "converter", "decode", "encode", "parse"]
 
 # A batch in a batch is odd, in eight of them an attack.
 _DEEPEST_BATCH = 8
 
 
-@define(eq=False)
-class Parsed:
+class Parsed(NamedTuple):
     """What a frame holds.
 
     Attributes:
@@ -176,14 +182,14 @@ def _infer_type(data: dict[str, Any], problems: Problems) -> str | None:
 def _structure_rare(data: dict[str, Any], event_type: str, problems: Problems) -> Event:
     """Structure the first event of a type, and those of unknown types."""
     cls = EVENT_TYPES.get(event_type, UnknownEvent)
-    hook: Any = converter.get_structure_hook(cls)
+    hook: Any = _hook_of(cls)
     if cls is not UnknownEvent:  # There is no end of unknown types.
         _hooks[event_type] = hook
     event: Event = hook(data, cls, problems)
     return event
 
 
-#: The converter's hooks of the types that have come so far.
+#: The hooks of the types that have come so far.
 _hooks: dict[str, Hook] = {}
 
 
@@ -210,7 +216,7 @@ def encode(event: Event) -> str:
     if event.type in CLIENT_EVENT_TYPES:
         frame = _client_frame(event)
     else:
-        frame = _dump(converter.unstructure(event))
+        frame = _dump(_unstructure_event(event))
     if frame.isascii():
         return frame
     try:
@@ -343,11 +349,22 @@ def _hook_of(cls: type) -> Callable[[dict[str, Any], Any], Any]:
     return _BY_HAND.get(cls) or build_hook(cls)  # type: ignore[return-value]
 
 
-#: Structures and unstructures every event and model. It is our own: hooks registered
-#: on it are seen by nobody else.
-converter = Converter()
-converter.register_structure_hook_factory(_is_ours, _hook_of)
-converter.register_unstructure_hook_func(_is_ours, _unstructure)
+@functools.cache
+def _make_converter() -> Converter:
+    # Frames are read and written by the very functions that are registered here; who
+    # does nothing else is spared the import, a tenth of that of all libraries.
+    from cattrs import Converter
+
+    made = Converter()
+    made.register_structure_hook_factory(_is_ours, _hook_of)
+    made.register_unstructure_hook_func(_is_ours, _unstructure)
+    return made
+
+
+def __getattr__(name: str) -> Any:
+    if name == "converter":
+        return _make_converter()
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 # JSON

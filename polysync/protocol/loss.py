@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import attrs
+from typing import NamedTuple
 
 __all__ = ["Loss"]
 
 
-@attrs.frozen(kw_only=True)
-class Loss:
+class Loss(NamedTuple):
     """The end of one connection, or the reason why it never opened."""
 
     #: HTTP status of a refused handshake.

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import attrs
 
+from polysync.models import Value
+
 __all__ = [
     "DEFAULT_HEARTBEAT_INTERVAL",
     "DEFAULT_MAX_MESSAGE_SIZE",
@@ -21,8 +23,8 @@ DEFAULT_MAX_MESSAGE_SIZE = 131_072
 DEFAULT_MAX_RECONNECTS = 10
 
 
-@attrs.frozen(kw_only=True)
-class Settings:
+@attrs.frozen(eq=False, repr=False, weakref_slot=False, kw_only=True)
+class Settings(Value):
     """What the user may set of the rules; times in seconds."""
 
     timeout: float = 30.0

@@ -11,8 +11,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-import attrs
-
 from polysync.events import PolyAgentMessage, PolyAgentMessageChunk
 from polysync.models import Agent
 
@@ -26,12 +24,14 @@ ABANDONED_AFTER = 5.0
 FINISHED = 1024
 
 
-@attrs.define(eq=False)
 class _Stream:
-    waiting: dict[int, PolyAgentMessageChunk] = attrs.field(factory=dict)
-    taken: list[PolyAgentMessageChunk] = attrs.field(factory=list)
-    last: int | None = None
-    abandoned_at: float | None = None
+    __slots__ = ("abandoned_at", "last", "taken", "waiting")
+
+    def __init__(self) -> None:
+        self.waiting: dict[int, PolyAgentMessageChunk] = {}
+        self.taken: list[PolyAgentMessageChunk] = []
+        self.last: int | None = None
+        self.abandoned_at: float | None = None
 
 
 class Streams:

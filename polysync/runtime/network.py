@@ -20,10 +20,9 @@ from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from importlib import metadata
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import urlencode, urlsplit
 
-import attrs
 import urllib3
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
@@ -59,14 +58,16 @@ def user_agent() -> str:
         return "polysync/0"
 
 
-@attrs.frozen
-class Answer:
+class Answer(NamedTuple):
     """An HTTP answer."""
 
     status: int
     #: By lower-case name.
     headers: Mapping[str, str]
-    body: bytes = attrs.field(repr=False)
+    body: bytes
+
+    def __repr__(self) -> str:
+        return f"<Answer {self.status}, {len(self.body)} bytes>"  # it may hold tokens
 
 
 class Network:
@@ -281,8 +282,7 @@ def close_idle() -> None:
         pool.close()
 
 
-@attrs.frozen
-class _Route:
+class _Route(NamedTuple):
     """Where a connection goes and how it is secured; equal ones share connections."""
 
     scheme: str

@@ -4,23 +4,24 @@ from __future__ import annotations
 
 import base64
 import ipaddress
+from typing import NamedTuple
 from urllib.parse import SplitResult, unquote, urlsplit
-
-import attrs
 
 from polysync.errors import ConfigurationError
 
 __all__ = ["Proxy", "find_proxy", "is_loopback"]
 
 
-@attrs.frozen
-class Proxy:
+class Proxy(NamedTuple):
     """An HTTP proxy that tunnels with ``CONNECT``."""
 
     host: str
     port: int
     #: The value of ``Proxy-Authorization``, a secret.
-    authorization: str | None = attrs.field(default=None, repr=False)
+    authorization: str | None = None
+
+    def __repr__(self) -> str:
+        return f"<Proxy {self.address}>"
 
     @property
     def address(self) -> str:

@@ -9,9 +9,7 @@ import re
 import uuid
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime, timezone
-from typing import Any
-
-import attrs
+from typing import Any, NamedTuple
 
 from polysync.errors import (
     AuthenticationError,
@@ -71,14 +69,16 @@ _ADVICE = {
 }
 
 
-@attrs.frozen
-class AccessToken:
+class AccessToken(NamedTuple):
     """An access token and how long it lives."""
 
     #: The JSON Web Token, a secret.
-    token: str = attrs.field(repr=False)
+    token: str
     #: Seconds from when it was issued.
     expires_in: float
+
+    def __repr__(self) -> str:
+        return f"<AccessToken for {self.expires_in:g} s>"
 
 
 def access_token(

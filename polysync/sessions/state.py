@@ -8,14 +8,15 @@ from collections.abc import Callable
 import attrs
 
 from polysync.errors import ConfigurationError
+from polysync.models import Value
 
 __all__ = ["SessionState"]
 
 _VERSION = 1
 
 
-@attrs.frozen(kw_only=True)
-class SessionState:
+@attrs.frozen(eq=False, repr=False, kw_only=True)
+class SessionState(Value):
     """A conversation as `Client.resume` takes it up again, in any process.
 
     It holds the access token that the session is bound to, which is a secret: keep it
