@@ -77,6 +77,9 @@ from polysync.reply import Reply
 # sessions
 from polysync.sessions.state import SessionState
 
+# version
+from polysync.version import __version__ as __version__
+
 if TYPE_CHECKING:
     from polysync.sessions.pool import ClientPool
     from polysync.sessions.store import CacheStore, LockTimeoutError
@@ -155,11 +158,6 @@ def __getattr__(name: str) -> Any:
 
         value = globals()[name] = getattr(import_module(_LATER[name]), name)
         return value
-    # Looked up on demand: reading package metadata takes longer than all of the import.
-    if name == "__version__":
-        from importlib.metadata import version
-
-        return version("polysync")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

@@ -16,7 +16,7 @@ PACKAGE = ROOT / "polysync"
 LONGEST = 550
 
 # Vocabulary: data that every layer may use, and that uses no layer.
-WORDS = {"errors", "events", "models"}
+WORDS = {"errors", "events", "models", "version"}
 # Modules at the top of the package that are face.
 FACE = {"__init__", "__main__", "client", "pytest_plugin"}
 

@@ -8,7 +8,6 @@ from another thread, which shuts down the very socket that it is blocked on.
 
 from __future__ import annotations
 
-import functools
 import http.client
 import os
 import re
@@ -19,7 +18,6 @@ import threading
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from importlib import metadata
 from typing import Any, NamedTuple
 from urllib.parse import urlencode, urlsplit
 
@@ -40,6 +38,7 @@ from polysync.runtime.cancel import Cancel
 from polysync.runtime.clock import Deadline
 from polysync.runtime.proxy import Proxy, find_proxy
 from polysync.runtime.redact import describe, redact
+from polysync.version import __version__
 
 __all__ = ["Answer", "Cancel", "Network", "close_idle", "user_agent"]
 
@@ -49,13 +48,9 @@ _LONGEST = 1 << 20
 _POOLS = 16
 
 
-@functools.cache
 def user_agent() -> str:
     """Return what polysync calls itself in requests."""
-    try:
-        return f"polysync/{metadata.version('polysync')}"
-    except metadata.PackageNotFoundError:
-        return "polysync/0"
+    return f"polysync/{__version__}"
 
 
 class Answer(NamedTuple):
