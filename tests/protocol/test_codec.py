@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import logging
 import math
@@ -882,6 +883,17 @@ def test_the_converter_makes_a_batch_of_a_batch():
     assert whole == converter.structure(data, ev.EventBatch)
     assert [type(event) for event in whole.events] == [ev.UserMessage, ev.Heartbeat]
     assert [event.id for event in decode(encode(whole))] == ["e1", "e1"]
+
+
+def test_the_converter_leaves_what_it_reads_as_it_was():
+    """A frame of our own is taken apart as it is read; what users have is not."""
+    data = batch(wire("USER_MESSAGE", {"text": "Hi"}), batch(wire("SESSION_START")))
+    before = copy.deepcopy(data)
+
+    converter.structure(data, Event)
+    converter.structure(data, ev.EventBatch)
+
+    assert data == before
 
 
 def test_the_converter_logs_what_it_leaves_out(caplog):
