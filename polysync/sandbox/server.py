@@ -49,6 +49,26 @@ _START_TIMEOUT = 10.0
 _STOP_TIMEOUT = 3.0
 _WORKERS_TIMEOUT = 1.0
 
+# Of the loop, from a connection that is accepted to one that is known; asyncio takes
+# three of them.
+_TURNS = 5
+
+
+async def _stop_listening(
+    runner: web.AppRunner, listener: socket.socket | None
+) -> None:
+    """Accept nothing more, and let the runner know of all that was accepted.
+
+    A connection takes some turns of the loop from being accepted to being known to
+    the runner. A site that is stopped before that leaves its socket open.
+    """
+    if listener is not None and listener.fileno() >= 0:
+        asyncio.get_running_loop().remove_reader(listener)
+    for _ in range(_TURNS):
+        await asyncio.sleep(0)
+    for site in list(runner.sites):
+        await site.stop()
+
 
 class Sandbox:
     """A local server that speaks the Messaging API, with an agent to talk to.
@@ -96,6 +116,8 @@ class Sandbox:
         self._lifecycle_lock = threading.Lock()
         self._context = self._fresh_context()
         self._socket: socket.socket | None = None
+        # The same as the loop sees it, which is stopped after it was taken out there.
+        self._listening: socket.socket | None = None
         self._stopping: asyncio.Event | None = None
         self._runner: web.AppRunner | None = None
         self._thread: threading.Thread | None = None
@@ -259,11 +281,13 @@ class Sandbox:
             for task in list(context.tasks):
                 task.cancel()
             context.stopped.set()
+            await _stop_listening(runner, self._listening)
             await runner.cleanup()
 
     async def _listen_with(
         self, runner: web.AppRunner, listener: socket.socket
     ) -> None:
+        self._listening = listener
         site = web.SockSite(
             runner, listener, ssl_context=self._ssl_context, backlog=1024
         )
@@ -285,8 +309,7 @@ class Sandbox:
         runner = self._runner
         if runner is None:
             raise AssertionError("there is a runner because the loop runs")
-        for site in list(runner.sites):
-            await site.stop()
+        await _stop_listening(runner, self._listening)
         self._context.abandon()
         # Idle keep-alive connections would still be served.
         if runner.server is not None:

@@ -410,7 +410,7 @@ def test_cancel_after_the_end_leaves_the_connection_alone() -> None:
         sock = network.dial(Deadline(PATIENCE), cancel)
         cancel.cancel()
         assert post(network).status == 200
-        assert peer.accepted == 2
+        peer.wait_accepted(2)
         sock.sendall(b"GET / HTTP/1.1\r\n\r\n")
         assert sock.recv(4) == b"HTTP"
         sock.close()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import json
 import os
 import socket
@@ -223,3 +225,14 @@ def test_a_malformed_request_is_logged_without_its_token(
 
     assert "secret" not in caplog.text
     assert "secret" not in repr(sandbox.received.requests)
+
+
+def test_connections_that_come_as_it_stops_are_closed() -> None:
+    """Accepted by the loop or not yet, they leave no socket of the server open."""
+    for _ in range(20):
+        with contextlib.ExitStack() as clients:
+            with Sandbox() as sandbox:
+                address = ("127.0.0.1", sandbox.port)
+                for _ in range(5):
+                    clients.enter_context(socket.create_connection(address))
+            gc.collect()
