@@ -68,7 +68,7 @@ class Server:
                 return found
 
     def stop(self) -> str:
-        """Stop it, and return all that it has written."""
+        """Stop it, and return all that it has written; once more does no harm."""
         self.process.terminate()
         try:
             self.process.wait(self._timeout)
@@ -79,6 +79,7 @@ class Server:
                 self.process.stdout.close()
         while (line := self._news.get()) is not None:
             self.lines.append(line)
+        self._news.put(None)
         return "".join(self.lines)
 
 
