@@ -148,7 +148,10 @@ def read_timestamp(value: Any, path: str, problems: Problems) -> datetime | None
             if sign:
                 offset = timedelta(hours=int(hours), minutes=int(minutes or 0))
                 zone = timezone(-offset if sign == "-" else offset)
-            return when.replace(tzinfo=zone)
+            # In the first and the last year astimezone() may fail. The first day of all
+            # is what some programs write for no time.
+            if 1 < when.year < 9999:
+                return when.replace(tzinfo=zone)
         except ValueError:
             pass  # It looks like a time and is none: the 31st of February.
     problems.append(f"{path}: expected a time in ISO 8601, got another string")

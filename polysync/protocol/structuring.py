@@ -177,7 +177,10 @@ _ENVELOPE = """\
         except (AttributeError, TypeError, ValueError):
             value = read_timestamp(value, ".timestamp", problems)
         else:
-            value = when if when.tzinfo else when.replace(tzinfo=utc)
+            if 1 < when.year < 9999:
+                value = when if when.tzinfo else when.replace(tzinfo=utc)
+            else:
+                value = read_timestamp(value, ".timestamp", problems)
     new.timestamp = value
     value = data.get("metadata")
     new.metadata = read_metadata(value, ".metadata", problems) if value else {}
