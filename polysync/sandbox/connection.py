@@ -54,9 +54,10 @@ def abort(transport: asyncio.Transport | None, *, reset: bool) -> None:
     if not reset:
         transport.close()
         return
-    sock = transport.get_extra_info("socket")
-    with contextlib.suppress(OSError):
+    # A TLS transport that was closed twice does not know its socket any more.
+    with contextlib.suppress(OSError, AttributeError):
         # To linger for no time makes the kernel send RST in place of FIN.
+        sock = transport.get_extra_info("socket")
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     transport.abort()
     # On Python 3.10 a TLS transport that was only aborted does not count as closed.

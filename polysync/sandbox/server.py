@@ -282,7 +282,17 @@ class Sandbox:
                 task.cancel()
             context.stopped.set()
             await _stop_listening(runner, self._listening)
+            server = runner.server
+            handlers = server.connections if server is not None else []
+            transports = [handler.transport for handler in handlers]
             await runner.cleanup()
+            for transport in transports:
+                # Over TLS, one that is closing waits for its peer to close too.
+                if transport is not None:
+                    transport.abort()
+                    transport.close()
+            # What was aborted gives its socket back a turn of the loop later.
+            await asyncio.sleep(0)
 
     async def _listen_with(
         self, runner: web.AppRunner, listener: socket.socket
