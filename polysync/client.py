@@ -409,9 +409,9 @@ class Client(Listening, CallbackMethods, ConversationView):
         it is read.
         """
         seconds = checked_timeout(timeout, "timeout", self._options.reply_timeout)
-        news: queue.SimpleQueue[None] = queue.SimpleQueue()
+        news: queue.SimpleQueue[bool] = queue.SimpleQueue()
         reply = ReplyTicket(streaming=True)
-        reply.wake = lambda: news.put(None)
+        reply.wake = lambda: news.put(reply.done)
         delivery = self._send(text, metadata, reply=reply)
         return Reply(self, self._engine, delivery, reply, news, seconds)
 

@@ -36,7 +36,7 @@ class Reply:
         engine: Engine,
         delivery: Delivery,
         ticket: ReplyTicket,
-        news: queue.SimpleQueue[None],
+        news: queue.SimpleQueue[bool],
         timeout: float,
     ) -> None:
         self._client = client  # which must live for as long as its reply is read
@@ -48,6 +48,9 @@ class Reply:
         self._deadline = Deadline(timeout)
         self._text: list[str] = []
         self._error: Exception | None = None
+        # Whether it was told that the ticket is settled. Only then does the reply end:
+        # the ticket itself shows it sooner, before the observer has seen it.
+        self._settled = False
         self._finished = False
 
     def __repr__(self) -> str:
@@ -88,7 +91,7 @@ class Reply:
                 chunk = ticket.chunks.popleft()
                 self._text.append(chunk.text)
                 return chunk
-            if ticket.done:
+            if self._settled:
                 return self._last()
             self._wait()
         raise StopIteration
@@ -122,9 +125,9 @@ class Reply:
     def _wait(self) -> None:
         wait = limited(self._deadline.remaining())
         try:
-            self._news.get(timeout=None if wait < 0 else wait)
+            self._settled = self._news.get(timeout=None if wait < 0 else wait)
         except queue.Empty:
-            pass
+            self._settled = True  # by itself after all, or by giving up
         except BaseException:
             self.close()
             raise

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import gc
 import pickle
-from collections.abc import Iterator
+import threading
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pytest
@@ -20,6 +21,7 @@ from polysync import (
     SessionEndedError,
 )
 from polysync.events import PolyAgentMessageChunk
+from polysync.protocol.tickets import ReplyTicket
 from polysync.sandbox import EchoAgent, Handoff, Sandbox, Turn
 from polysync.sandbox import Reply as Answer
 from tests.clients import (
@@ -47,6 +49,21 @@ def send(sandbox: Sandbox, *texts: str, start: int = 1, last: bool = True) -> No
     for index, text in enumerate(texts, start):
         end = last and index == start + len(texts) - 1
         chunk(sandbox.session, "m", index, text, last=end)
+
+
+class Watcher:
+    """An observer that takes its time over the end of a reply."""
+
+    def __init__(self, patience: float) -> None:
+        self.patience = patience
+        self.begun = threading.Event()
+        self.reader_is_through = threading.Event()
+        self.was_first: bool | None = None
+
+    def saw(self, news: Sequence[object], settled: Sequence[Any]) -> None:
+        if any(isinstance(each, ReplyTicket) and each.done for each in settled):
+            self.begun.set()
+            self.was_first = not self.reader_is_through.wait(self.patience)
 
 
 # Test iteration.
@@ -104,6 +121,22 @@ def test_chunks_that_come_out_of_order_are_put_in_order(
     chunk(session, "m", 2, "b")
     chunk(session, "m", 1, "a")
     assert [part.text for part in reply] == ["a", "b", "c"]
+
+
+def test_the_end_is_seen_by_the_observer_first(
+    streaming: tuple[Sandbox, Client, Reply], unit: float
+) -> None:
+    """Who reads more slowly than the reply comes does not overtake who traces it."""
+    sandbox, client, reply = streaming
+    watcher = Watcher(5 * unit)
+    client._engine.observer = watcher  # type: ignore[assignment]
+    send(sandbox, "A ", "table.")
+    assert watcher.begun.wait(20)
+
+    assert "".join(part.text for part in reply) == "A table."
+    watcher.reader_is_through.set()
+
+    assert watcher.was_first is True
 
 
 def test_a_server_that_does_not_stream_gives_one_chunk() -> None:
