@@ -29,6 +29,14 @@ class Backoff:
         random: Gives numbers in [0, 1), apart from the rest for the sake of tests.
     """
 
+    __slots__ = (
+        "_delay",
+        "_delay_max",
+        "_random",
+        "attempt",
+        "budget",
+    )
+
     def __init__(
         self,
         delay: float,

@@ -54,6 +54,23 @@ class Dialogue:
         effects: Where news, frames and settled tickets go.
     """
 
+    __slots__ = (
+        "_effects",
+        "_size_limit",
+        "agentless",
+        "delivered_before",
+        "disowned",
+        "end_echoed",
+        "finished",
+        "history",
+        "joining",
+        "latencies",
+        "outbox",
+        "replies",
+        "situation",
+        "streams",
+    )
+
     def __init__(self, settings: Settings, effects: Effects) -> None:
         self._effects = effects
         self.history = History(settings.history_limit)

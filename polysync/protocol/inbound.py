@@ -68,6 +68,27 @@ class Inbound:
         cursor: Sequence up to which an earlier life of the conversation delivered.
     """
 
+    __slots__ = (
+        "_batch_seen",
+        "_before_gap",
+        "_count",
+        "_floor",
+        "_fresh",
+        "_gap_at",
+        "_gapless",
+        "_hasty",
+        "_held",
+        "_opened_at",
+        "_passing",
+        "_seen",
+        "_seen_limit",
+        "_settle_at",
+        "_started",
+        "barrier_passed",
+        "cursor",
+        "replaying",
+    )
+
     def __init__(self, cursor: int | None = None) -> None:
         #: Highest sequence that was delivered.
         self.cursor = cursor

@@ -69,6 +69,30 @@ class Lifeline:
         generation: The number of the last connection that was made before.
     """
 
+    __slots__ = (
+        "_backoff",
+        "_effects",
+        "_hand_over_at",
+        "_heartbeat",
+        "_opened_at",
+        "_random",
+        "_renew_at",
+        "_retry_at",
+        "_settings",
+        "_successor_open",
+        "_was_open",
+        "failure",
+        "generation",
+        "last_loss",
+        "numbers",
+        "phase",
+        "resumed",
+        "session_id",
+        "status",
+        "successor",
+        "useful",
+    )
+
     def __init__(
         self,
         settings: Settings,

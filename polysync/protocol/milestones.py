@@ -16,6 +16,11 @@ class Milestones:
         effects: Where settled tickets go.
     """
 
+    __slots__ = (
+        "_effects",
+        "_tickets",
+    )
+
     def __init__(self, effects: Effects) -> None:
         self._effects = effects
         self._tickets: list[ConnectTicket] = []

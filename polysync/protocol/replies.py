@@ -26,6 +26,19 @@ class Replies:
         greeted: The greeting belongs to an earlier life of the conversation.
     """
 
+    __slots__ = (
+        "_armed",
+        "_asked",
+        "_claims",
+        "_greeting_begun",
+        "_greeting_due",
+        "_greeting_key",
+        "_receivers",
+        "begun",
+        "greeting",
+        "mailbox",
+    )
+
     def __init__(self, greeted: bool = False) -> None:
         self._asked: list[ReplyTicket] = []
         # Lists, as they are short, and an empty deque takes 760 bytes.

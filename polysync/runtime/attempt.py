@@ -105,10 +105,29 @@ class Attempt:
             handle.close()
 
 
-class _Here(threading.local):
-    """The attempt of this thread, for the connections that urllib3 makes in it."""
+class _Here:
+    """The attempt of this thread, for the connections that urllib3 makes in it.
 
-    attempt: Attempt | None = None
+    A `threading.local` would keep 400 bytes in every thread that has ever had one.
+    """
+
+    def __init__(self) -> None:
+        self._attempts: dict[int, Attempt] = {}
+
+    @property
+    def attempt(self) -> Attempt | None:
+        return self._attempts.get(threading.get_ident())
+
+    @attempt.setter
+    def attempt(self, attempt: Attempt | None) -> None:
+        if attempt is None:
+            self._attempts.pop(threading.get_ident(), None)
+        else:
+            self._attempts[threading.get_ident()] = attempt
+
+    def reset(self) -> None:
+        """Forget those of threads that a child process does not have."""
+        self._attempts = {}
 
 
 here = _Here()
@@ -203,6 +222,7 @@ _attempts: weakref.WeakSet[Attempt] = weakref.WeakSet()
 
 def _after_fork() -> None:
     """Close the child's copies of descriptors that the parent is busy with."""
+    here.reset()
     for attempt in list(_attempts):
         attempt.forget()
 

@@ -38,9 +38,19 @@ class Line:
     a callback, the client.
     """
 
+    __slots__ = (
+        "__weakref__",
+        "_mark",
+        "_queue",
+        "_running",
+        "_running_lock",
+        "thread",
+    )
+
     def __init__(self) -> None:
         self.thread: threading.Thread | None = None
-        self._queue: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        #: Made with the first thing to tell: most clients have no callbacks.
+        self._queue: queue.SimpleQueue[Any] | None = None
         # Whether the thread takes what is queued. Guarded by a lock of its own, as the
         # thread decides to end without the client's.
         self._running = False
@@ -52,10 +62,13 @@ class Line:
     ) -> None:
         """Call ``targets`` with ``news`` when all before it has been told."""
         with self._running_lock:
-            self._queue.put((targets, news))
+            line = self._queue
+            if line is None:
+                line = self._queue = queue.SimpleQueue()
+            line.put((targets, news))
             if not self._running:
-                self._start(owner)
-        length = self._queue.qsize()
+                self._start(owner, line)
+        length = line.qsize()
         if length >= self._mark:
             self._mark *= 2
             logger.warning(
@@ -66,25 +79,28 @@ class Line:
     def finish(self) -> None:
         """Let the thread end once it has told what is queued."""
         # No lock: the collector calls this too, at any place of any thread.
-        if self._running:
-            self._queue.put(None)
+        line = self._queue
+        if self._running and line is not None:
+            line.put(None)
             self._mark = BACKLOG_MARK
 
-    def _start(self, owner: Callbacks) -> None:
+    def _start(self, owner: Callbacks, line: queue.SimpleQueue[Any]) -> None:
         try:
-            self.thread = threads.spawn("callbacks", self._run, weakref.ref(owner))
+            self.thread = threads.spawn(
+                "callbacks", self._run, weakref.ref(owner), line
+            )
         except PolysyncError as error:
             logger.error("callbacks cannot be called: %s", error)
         else:
             self._running = True
 
-    def _run(self, owner: weakref.ref[Callbacks]) -> None:
+    def _run(self, owner: weakref.ref[Callbacks], line: queue.SimpleQueue[Any]) -> None:
         """The callback thread."""
         try:
             while True:
-                item = self._queue.get()
+                item = line.get()
                 if item is None:
-                    if self._ends():
+                    if self._ends(line):
                         return
                     continue
                 targets, news = item
@@ -98,9 +114,9 @@ class Line:
                 self._running = False
             raise
 
-    def _ends(self) -> bool:
+    def _ends(self, line: queue.SimpleQueue[Any]) -> bool:
         with self._running_lock:
-            self._running = not self._queue.empty()
+            self._running = not line.empty()
             return not self._running
 
 
@@ -111,6 +127,8 @@ class Callbacks:
         line: Where they wait for their turn. Its thread holds this object weakly, so a
             client that is forgotten can be collected.
     """
+
+    __slots__ = ("__weakref__", "_line", "_registered", "_targets", "around")
 
     def __init__(self, line: Line) -> None:
         #: Called with each callback's call instead of making it directly, for

@@ -138,6 +138,13 @@ class Incoming:
         recv_frame: Parses the next frame from there, whatever it is.
     """
 
+    __slots__ = (
+        "_parts",
+        "_recv_frame",
+        "_size",
+        "_sock",
+    )
+
     def __init__(self, sock: LockedSocket, recv_frame: Callable[[], Any]) -> None:
         self._sock = sock
         self._recv_frame = recv_frame

@@ -74,6 +74,18 @@ class Network:
         ca_certs: See `polysync.runtime.tls.trust`.
     """
 
+    __slots__ = (
+        "__weakref__",
+        "_ca_certs",
+        "_prefix",
+        "_proxy",
+        "base_url",
+        "host",
+        "port",
+        "scheme",
+        "secrets",
+    )
+
     def __init__(
         self, base_url: str, *, proxy: str | None = None, ca_certs: str | None = None
     ) -> None:
@@ -91,7 +103,7 @@ class Network:
         self._proxy = proxy
         self._ca_certs = ca_certs
         #: What was sent to the server, which may repeat it in the text of an error.
-        self.secrets: set[str] = set()
+        self.secrets: list[str] = []
 
     def __repr__(self) -> str:
         return f"<Network {redact(self.base_url)}>"

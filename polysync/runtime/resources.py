@@ -28,6 +28,17 @@ GOODBYE_TIMEOUT = 0.5
 class Resources:
     """The connections, threads and timer of one client."""
 
+    __slots__ = (
+        "__weakref__",
+        "cancel",
+        "connections",
+        "leaving",
+        "line",
+        "pid",
+        "starter",
+        "timer",
+    )
+
     def __init__(self) -> None:
         self.pid = os.getpid()
         self.connections: dict[int, Connection] = {}

@@ -27,7 +27,7 @@ __all__ = ["Timer", "Timers", "settle", "wake"]
 logger = logging.getLogger(__name__)
 
 
-#: Entries of the heap that may be stale, besides as many as are not.
+#: Entries of the heap that may be stale, besides a quarter of those that are not.
 _STALE = 32
 
 
@@ -66,7 +66,7 @@ class Timers:
                 if self._wanted.pop(timer, None) is not None:
                     if not self._wanted:
                         self._wakeups.put(None)
-                    elif len(self._heap) > 2 * len(self._wanted) + _STALE:
+                    elif len(self._heap) > 1.25 * len(self._wanted) + _STALE:
                         self._tidy()
                 return
             self._wanted[timer] = when

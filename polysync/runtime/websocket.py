@@ -35,6 +35,9 @@ __all__ = ["Connection", "Listener"]
 
 logger = logging.getLogger(__name__)
 
+#: Session, access token and cursor; ``None`` to end.
+_Parameters = tuple[str, str, "int | None"] | None
+
 #: How long the reader may look for last words after a write has failed, in seconds.
 _LAST_WORDS = 1.0
 
@@ -84,11 +87,9 @@ class Connection:
         self._send_timeout = send_timeout
         self._listener = weakref.ref(listener, self._orphaned)
         self._cancel = Cancel()
-        # What upgrade() or abort() put here. A SimpleQueue, as abort() may come from
-        # the collector at any place of any thread.
-        self._parameters: queue.SimpleQueue[tuple[str, str, int | None] | None] = (
-            queue.SimpleQueue()
-        )
+        # What upgrade() or abort() put here, until the reader has taken it. A
+        # SimpleQueue, as abort() may come from the collector anywhere in any thread.
+        self._parameters: queue.SimpleQueue[_Parameters] | None = queue.SimpleQueue()
         self._outgoing: list[str] = []  # a deque takes 760 bytes when it is empty
         #: Guards the order of frames on the wire. Reentrant for the same reason.
         self._write_lock = threading.RLock()
@@ -125,7 +126,9 @@ class Connection:
             access_token: The token that the session was created with.
             cursor: The highest sequence seen; ``None`` for the whole history.
         """
-        self._parameters.put((session_id, access_token, cursor))
+        parameters = self._parameters
+        if parameters is not None:
+            parameters.put((session_id, access_token, cursor))
 
     @property
     def alive(self) -> bool:
@@ -158,7 +161,9 @@ class Connection:
         if self._forked:
             self.forget()
             return
-        self._parameters.put(None)
+        parameters = self._parameters
+        if parameters is not None:
+            parameters.put(None)
         self._cancel.cancel()
         sock = self._socket
         if sock is not None:
@@ -369,7 +374,9 @@ class Connection:
         if self._cancel.cancelled:
             # abort() came in between and could not know of the socket.
             sock.abort()
-        parameters = self._parameters.get()
+        waiting = self._parameters
+        parameters = None if waiting is None else waiting.get()
+        self._parameters = waiting = None
         if parameters is None:
             return self._lost("closed before it was opened")
         ws = websocket.WebSocket(
@@ -416,7 +423,8 @@ class Connection:
                 retry_after=parse_retry_after(upgrade.retry_after),
             )
         sock.settimeout(None)
-        ws.handshake_response = None  # 1 KiB of headers
+        # 1 KiB of headers, and 0.5 KiB of what `recv_frame` does not use.
+        ws.handshake_response = ws.sock_opt = ws.cont_frame = None
         ws.sock = sock
         ws.frame_buffer = _Frames(ws._recv, skip_utf8_validation=True)
         return None
