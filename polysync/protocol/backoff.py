@@ -29,13 +29,7 @@ class Backoff:
         random: Gives numbers in [0, 1), apart from the rest for the sake of tests.
     """
 
-    __slots__ = (
-        "_delay",
-        "_delay_max",
-        "_random",
-        "attempt",
-        "budget",
-    )
+    __slots__ = ("_delay", "_delay_max", "_random", "attempt", "budget")
 
     def __init__(
         self,

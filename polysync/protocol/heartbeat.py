@@ -13,13 +13,7 @@ __all__ = ["Heartbeat"]
 class Heartbeat:
     """The heartbeat of the latest connection; times in monotonic seconds."""
 
-    __slots__ = (
-        "_connected",
-        "_interval",
-        "_next_at",
-        "_overdue_at",
-        "_timeout",
-    )
+    __slots__ = ("_connected", "_interval", "_next_at", "_overdue_at", "_timeout")
 
     def __init__(self, interval: float, timeout: float) -> None:
         self._interval = interval

@@ -29,11 +29,7 @@ class History:
         limit: How many of the latest to keep; ``None`` keeps all.
     """
 
-    __slots__ = (
-        "_events",
-        "_last",
-        "_limit",
-    )
+    __slots__ = ("_events", "_last", "_limit")
 
     def __init__(self, limit: int | None = None) -> None:
         self._limit = limit

@@ -20,12 +20,7 @@ REJOIN_AFTER = 2.0
 class Joining:
     """Decides when REQUEST_POLY_AGENT_JOIN goes out; times in monotonic seconds."""
 
-    __slots__ = (
-        "_asked_on",
-        "_rejoins",
-        "deadline",
-        "wanted",
-    )
+    __slots__ = ("_asked_on", "_rejoins", "deadline", "wanted")
 
     def __init__(self) -> None:
         #: Whether an agent is wanted and none has been seen since it was asked for.

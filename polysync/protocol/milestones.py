@@ -16,10 +16,7 @@ class Milestones:
         effects: Where settled tickets go.
     """
 
-    __slots__ = (
-        "_effects",
-        "_tickets",
-    )
+    __slots__ = ("_effects", "_tickets")
 
     def __init__(self, effects: Effects) -> None:
         self._effects = effects

@@ -37,12 +37,7 @@ class Outbox:
         resend: Whether to send again what a lost connection did not deliver.
     """
 
-    __slots__ = (
-        "_given_up",
-        "_resend",
-        "_waiting",
-        "_written",
-    )
+    __slots__ = ("_given_up", "_resend", "_waiting", "_written")
 
     def __init__(self, resend: bool = True) -> None:
         self._resend = resend

@@ -37,11 +37,7 @@ class _Stream:
 class Streams:
     """Assembles the chunked messages of one conversation."""
 
-    __slots__ = (
-        "_finished",
-        "_streams",
-        "agent",
-    )
+    __slots__ = ("_finished", "_streams", "agent")
 
     def __init__(self) -> None:
         #: Who speaks: chunks do not say, so their message gets it from the join.

@@ -16,10 +16,7 @@ STOPPED_AFTER = 5.0
 class TypingIndicator:
     """Decides what of the user's typing is sent; times in monotonic seconds."""
 
-    __slots__ = (
-        "_started_at",
-        "deadline",
-    )
+    __slots__ = ("_started_at", "deadline")
 
     def __init__(self) -> None:
         self._started_at: float | None = None

@@ -16,11 +16,7 @@ class Cancel:
     it may block. All methods may be called from any thread.
     """
 
-    __slots__ = (
-        "_cancelled",
-        "_lock",
-        "_wakers",
-    )
+    __slots__ = ("_cancelled", "_lock", "_wakers")
 
     def __init__(self) -> None:
         # Reentrant: a client that is collected cancels from wherever the collector

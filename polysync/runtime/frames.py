@@ -138,12 +138,7 @@ class Incoming:
         recv_frame: Parses the next frame from there, whatever it is.
     """
 
-    __slots__ = (
-        "_parts",
-        "_recv_frame",
-        "_size",
-        "_sock",
-    )
+    __slots__ = ("_parts", "_recv_frame", "_size", "_sock")
 
     def __init__(self, sock: LockedSocket, recv_frame: Callable[[], Any]) -> None:
         self._sock = sock

@@ -13,6 +13,7 @@ import select
 import socket
 import ssl
 import threading
+from collections import deque
 from contextlib import suppress
 
 from polysync.runtime.clock import Deadline
@@ -21,6 +22,9 @@ __all__ = ["READ", "WRITE", "LockedSocket", "wait_ready"]
 
 #: How much is read at once, in bytes.
 _AHEAD = 65536
+
+#: Pieces that wait to be sent, from which on a list is slow to take the first.
+_MANY = 64
 
 #: What `wait_ready` waits for.
 READ = 1
@@ -65,7 +69,8 @@ class LockedSocket:
         #: TLS has taken in already, of which `select.poll` knows nothing.
         self._readable = True
         self._pending = getattr(sock, "pending", int)
-        self._out: list[bytes | memoryview] = []
+        # A deque once there is much, as the mailbox of `Replies` is.
+        self._out: list[bytes | memoryview] | deque[bytes | memoryview] = []
         self._taken = 0
         self._written = 0
         self._torn = False
@@ -151,6 +156,8 @@ class LockedSocket:
         with self._lock:
             self._check()
             self._out.append(data)
+            if len(self._out) == _MANY:
+                self._out = deque(self._out)
             self._taken += len(data)
             # Those who wait come first: else they would not even notice that the
             # socket had taken something.
@@ -230,7 +237,7 @@ class LockedSocket:
             return WRITE
         self._written += sent
         if sent == len(head):
-            out.pop(0)
+            del out[0]
         else:
             out[0] = memoryview(head)[sent:]
         self._torn = False

@@ -90,7 +90,10 @@ class Connection:
         # What upgrade() or abort() put here, until the reader has taken it. A
         # SimpleQueue, as abort() may come from the collector anywhere in any thread.
         self._parameters: queue.SimpleQueue[_Parameters] | None = queue.SimpleQueue()
-        self._outgoing: list[str] = []  # a deque takes 760 bytes when it is empty
+        # What waits to be sent, and what of it is next, the first last: taking the
+        # first out of a long list is slow, and an empty deque takes 760 bytes.
+        self._outgoing: list[str] = []
+        self._next: list[str] = []
         #: Guards the order of frames on the wire. Reentrant for the same reason.
         self._write_lock = threading.RLock()
         self._socket: LockedSocket | None = None
@@ -256,13 +259,19 @@ class Connection:
             raise
 
     def _send_outgoing(self, sock: LockedSocket) -> None:
-        outgoing = self._outgoing
+        outgoing, following = self._outgoing, self._next
         if self._closing:
             outgoing.clear()
+            following.clear()
             return
-        while outgoing:
+        while following or outgoing:
             try:
-                self._send_text(sock, outgoing.pop(0))
+                if not following:
+                    # More may come in line meanwhile, in other threads.
+                    taken = outgoing[:]
+                    del outgoing[: len(taken)]
+                    following.extend(reversed(taken))
+                self._send_text(sock, following.pop())
             except OSError:
                 raise
             except BaseException:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import deque
+
 from polysync.events import (
     LiveAgentMessage,
     PolyAgentMessage,
@@ -190,6 +192,19 @@ def test_forgetting_what_does_not_wait_does_nothing():
 
 
 # The mailbox
+
+
+def test_a_long_mailbox_is_taken_from_at_no_cost():
+    """It is a list for as long as that is smaller, and keeps the order."""
+    replies = Replies(greeted=True)
+    for number in range(1_000):
+        replies.message(message(str(number)))
+
+    assert isinstance(replies.mailbox, deque)
+    for number in range(1_000):
+        ticket = MessageTicket()
+        assert replies.receive(ticket)
+        assert ticket.result == message(str(number))
 
 
 def test_unclaimed_messages_are_received_in_order():

@@ -8,6 +8,7 @@ import socket
 import ssl
 import threading
 import tracemalloc
+from collections import deque
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -181,6 +182,21 @@ def test_send_never_blocks(pair: Pair) -> None:
         near.drain(Deadline(PATIENCE))
     assert near.unsent == 0
     assert received == [total]
+
+
+def test_much_that_is_unsent_waits_in_a_deque(pair: Pair) -> None:
+    """Taking the first of a long list would move all the others, each time."""
+    near, far = pair
+    total = fill(near)
+    for number in range(1_000):
+        total += near.send(f"{number:04}".encode())
+    assert isinstance(near._out, deque)
+
+    received: list[bytes] = []
+    with running(lambda: received.append(read_exactly(far, total))):
+        near.drain(Deadline(PATIENCE))
+    numbers = received[0][-4_000:].decode()
+    assert numbers == "".join(f"{number:04}" for number in range(1_000))
 
 
 def test_drain_times_out(pair: Pair) -> None:

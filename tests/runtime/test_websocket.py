@@ -13,7 +13,7 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, SupportsIndex
 
 import pytest
 import websocket
@@ -559,6 +559,36 @@ def test_order_is_that_of_the_queue(connect: Connect, listener: Listener) -> Non
         assert [listener.next().decode() for _ in texts] == texts
         assert connection.frames_out == len(texts)
         assert connection.bytes_out > sum(len(text) for text in texts)
+
+
+class Moves(list[str]):
+    """A list that counts the items that it has to move."""
+
+    count = 0
+
+    def pop(self, index: SupportsIndex = -1) -> str:
+        self.count += len(self) - int(index) % len(self)
+        return super().pop(index)
+
+    def __delitem__(self, key: SupportsIndex | slice) -> None:
+        self.count += len(self)
+        super().__delitem__(key)
+
+
+def test_a_long_queue_costs_no_more_a_message(
+    connect: Connect, listener: Listener
+) -> None:
+    """Sending a thousand messages moves each of them a few times, not all each time."""
+    with Peer(echo) as peer:
+        connection = connect(peer)
+        assert listener.next() == "opened"
+        connection._outgoing, connection._next = Moves(), Moves()
+        for number in range(1_000):
+            connection.queue(str(number))
+        connection.flush()
+
+        assert connection._outgoing.count + connection._next.count <= 4_000
+        assert [int(listener.next()) for _ in range(1_000)] == list(range(1_000))
 
 
 def test_queued_before_it_opened(connect: Connect, listener: Listener) -> None:
