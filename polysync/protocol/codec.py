@@ -432,4 +432,4 @@ def _load_odd(frame: str | bytes, problems: Problems) -> Any:
 
 def _parse_int(digits: str) -> float:
     # As orjson does; and int() refuses more than some thousands of digits.
-    return int(digits) if len(digits) < 20 else float(digits)
+    return int(digits) if len(digits.lstrip("-")) < 20 else float(digits)
