@@ -60,6 +60,7 @@ class Dialogue:
         "agentless",
         "delivered_before",
         "disowned",
+        "doubts_end_at",
         "end_echoed",
         "finished",
         "history",

@@ -69,8 +69,8 @@ class Inbound:
     """
 
     __slots__ = (
-        "_batch_seen",
         "_before_gap",
+        "_beginning",
         "_count",
         "_floor",
         "_fresh",
@@ -85,6 +85,7 @@ class Inbound:
         "_settle_at",
         "_started",
         "barrier_passed",
+        "batch_seen",
         "cursor",
         "replaying",
     )

@@ -83,6 +83,7 @@ class Lifeline:
         "_was_open",
         "failure",
         "generation",
+        "has_echoed",
         "last_loss",
         "numbers",
         "phase",
