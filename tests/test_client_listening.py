@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import logging
 import threading
 from collections.abc import Iterator
 
@@ -371,3 +372,22 @@ def test_listeners_wake_at_once_when_another_thread_closes() -> None:
         client.close()
         for task in tasks:
             assert isinstance(task.outcome(NOISE), ClientClosedError)
+
+
+def test_what_piles_up_is_reported(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing is dropped because nobody takes it; the log says that it is kept."""
+    monkeypatch.setattr("polysync.protocol.replies.PILE", 4)
+    monkeypatch.setattr("polysync.runtime.waiting.BACKLOG_MARK", 8)
+    texts = [str(number) for number in range(10)]
+    with caplog.at_level(logging.WARNING, "polysync"), talking() as (sandbox, client):
+        events = client.events(PolyAgentMessage)
+        for text in texts:
+            sandbox.session.say(text)
+        eventually(lambda: "8 events wait for a loop over events()" in caplog.text)
+        eventually(lambda: "8 messages wait for receive()" in caplog.text)
+        assert "4 messages wait for receive()" in caplog.text
+        assert [next(events).text for _ in texts] == texts
+        client.receive()  # the greeting
+        assert [client.receive().text for _ in texts] == texts

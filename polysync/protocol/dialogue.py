@@ -7,6 +7,7 @@ What is said does not depend on connections: a dialogue outlives any number of t
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -359,6 +360,12 @@ class Dialogue:
         ticket = self.replies.message(message)
         if ticket is not None:
             self._effects.settle(ticket)
+        elif self.replies.piled_up():
+            self._effects.log(
+                logging.WARNING,
+                "%d messages wait for receive(), and are kept until it is called",
+                len(self.replies.mailbox),
+            )
 
     def _partial(
         self, chunks: list[PolyAgentMessageChunk], message: PolyAgentMessage

@@ -17,7 +17,10 @@ from polysync.events import LiveAgentMessage, PolyAgentMessage, PolyAgentMessage
 from polysync.protocol.outbox import ID_KEYS
 from polysync.protocol.tickets import MessageTicket, ReplyTicket
 
-__all__ = ["Replies"]
+__all__ = ["PILE", "Replies"]
+
+#: How many messages in the mailbox are worth a word; again at each doubling.
+PILE = 1_000
 
 #: Messages in the mailbox, from which on a list is slow to take the first.
 _MANY = 64
@@ -37,6 +40,7 @@ class Replies:
         "_greeting_begun",
         "_greeting_due",
         "_greeting_key",
+        "_pile",
         "_receivers",
         "begun",
         "greeting",
@@ -55,6 +59,7 @@ class Replies:
             list[PolyAgentMessage | LiveAgentMessage]
             | deque[PolyAgentMessage | LiveAgentMessage]
         ) = []
+        self._pile = PILE
         self.greeting: PolyAgentMessage | LiveAgentMessage | None = None
         #: The call whose answer has begun, until somebody has taken notice.
         self.begun: ReplyTicket | None = None
@@ -131,6 +136,13 @@ class Replies:
             return True
         self._receivers.append(ticket)
         return False
+
+    def piled_up(self) -> bool:
+        """Say whether the mailbox has grown to where it is worth a word."""
+        if len(self.mailbox) < self._pile:
+            return False
+        self._pile *= 2
+        return True
 
     def forget(self, ticket: ReplyTicket | MessageTicket) -> None:
         """The caller waits no longer; what would have been its answer is unclaimed."""

@@ -456,7 +456,13 @@ class Engine:
         for news in conversation.effects.news:
             self.callbacks.tell(news)
             if self._subscriptions and isinstance(news, Event):
-                self._subscriptions.put(news)
+                waiting = self._subscriptions.put(news)
+                if waiting:
+                    conversation.effects.log(
+                        logging.WARNING,
+                        "%d events wait for a loop over events(): it is slow, or stuck",
+                        waiting,
+                    )
         conversation.effects.news.clear()
         if conversation.over or conversation.failed:
             self._subscriptions.finish(conversation.lifeline.failure)

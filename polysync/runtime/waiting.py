@@ -22,7 +22,10 @@ from polysync.errors import (
 from polysync.events import Event
 from polysync.protocol.tickets import Delivery
 
-__all__ = ["Subscription", "Subscriptions", "Waiter", "late", "limited"]
+__all__ = ["BACKLOG_MARK", "Subscription", "Subscriptions", "Waiter", "late", "limited"]
+
+#: How many events in a subscription are worth a word; again at each doubling.
+BACKLOG_MARK = 1_000
 
 
 def limited(timeout: float | None) -> float:
@@ -84,7 +87,7 @@ class Subscription:
             told whether there is an event to be had without waiting.
     """
 
-    __slots__ = ("__weakref__", "_check", "_events", "_timeout", "_types")
+    __slots__ = ("__weakref__", "_check", "_events", "_mark", "_timeout", "_types")
 
     def __init__(
         self,
@@ -96,11 +99,22 @@ class Subscription:
         self._timeout = timeout
         self._check = check
         self._events: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        self._mark = BACKLOG_MARK
 
-    def put(self, event: Event) -> None:
-        """Hand over an event. Never blocks and runs no foreign code."""
-        if not self._types or isinstance(event, self._types):
-            self._events.put(event)
+    def put(self, event: Event) -> int:
+        """Hand over an event. Never blocks and runs no foreign code.
+
+        Returns:
+            How many events wait, if that is worth a word; else 0.
+        """
+        if self._types and not isinstance(event, self._types):
+            return 0
+        self._events.put(event)
+        length = self._events.qsize()
+        if length < self._mark:
+            return 0
+        self._mark *= 2
+        return length
 
     def finish(self, error: Exception | None) -> None:
         """There will be no more; the iteration ends, or raises ``error``."""
@@ -152,17 +166,22 @@ class Subscriptions:
         """Let a subscription hear of what comes from now on."""
         self._references.append(weakref.ref(subscription))
 
-    def put(self, event: Event) -> None:
-        """Hand over an event, and forget the subscriptions that are gone."""
-        gone = False
+    def put(self, event: Event) -> int:
+        """Hand over an event, and forget the subscriptions that are gone.
+
+        Returns:
+            How many events wait in one of them, if that is worth a word; else 0.
+        """
+        gone, waiting = False, 0
         for reference in self._references:
             subscription = reference()
             if subscription is None:
                 gone = True
             else:
-                subscription.put(event)
+                waiting = max(waiting, subscription.put(event))
         if gone:
             self._references = [r for r in self._references if r() is not None]
+        return waiting
 
     def finish(self, error: Exception | None) -> None:
         """Nothing comes any more: see `Subscription.finish`."""
