@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 from collections.abc import Iterator
@@ -15,6 +16,7 @@ from polysync import (
     ClientClosedError,
     ConnectionChange,
     ConnectionLostError,
+    PolysyncError,
     ProtocolError,
 )
 from polysync import events as event_classes
@@ -502,6 +504,40 @@ def test_close_from_a_callback(sandbox: Sandbox) -> None:
     task.outcome()
     assert client.status == "closed"
     eventually(lambda: threads_of_polysync() == [])
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_close_from_any_callback(sandbox: Sandbox, method: str) -> None:
+    """At the first that it hears, in the middle of whatever is going on."""
+    client = client_of(sandbox)
+    closed = threading.Event()
+
+    def close(_: object) -> None:
+        client.close()
+        closed.set()
+
+    getattr(client, method)(close)
+    with contextlib.suppress(PolysyncError):
+        client.connect()
+        client.ask("one two")
+    if not closed.is_set() and sandbox.sessions:
+        session = sandbox.session
+        sandbox.faults.rewrite("SESSION_IDLE_WARNING", lambda event: "no JSON")
+        for name, payload in {
+            "POLY_AGENT_TRIGGERED_HANDOFF": {},
+            "HANDOFF_ACCEPTED": {},
+            "LIVE_AGENT_JOINED": {"agent": {"id": "7", "name": "Leo"}},
+            "LIVE_AGENT_TYPING": {},
+            "LIVE_AGENT_LEFT": {},
+            "SYSTEM_MESSAGE": {"level": "SYSTEM_MESSAGE_LEVEL_INFO", "message": "Hm"},
+            "LANGUAGE_CHANGED": {"language_code": "fr"},
+            "SESSION_IDLE_WARNING": {},
+        }.items():
+            session.push(name, payload)
+        session.end()
+    assert closed.wait(PATIENCE)
+    eventually(lambda: threads_of_polysync() == [])
+    assert client.status == "closed"
 
 
 def test_close_from_a_callback_wakes_calls_in_other_threads() -> None:

@@ -19,6 +19,7 @@ CALLS = {
     "events": "list(client.events())",
     "end_session": "client.end_session()",
     "connect": "Client(**options).connect()",
+    "restart": "client.restart()",
 }
 
 SCRIPT = """
@@ -69,7 +70,7 @@ def test_ctrl_c_ends_a_blocking_call(name: str) -> None:
     assert code in (130, -signal.SIGINT), err
 
 
-@pytest.mark.parametrize("name", ["ask", "receive", "connect"])
+@pytest.mark.parametrize("name", CALLS)
 def test_a_sigterm_handler_ends_a_blocking_call(name: str) -> None:
     """An exception that a signal handler raises gets through too."""
     process = Process(SCRIPT, CALLS[name], "SIGTERM")
