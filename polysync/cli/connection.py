@@ -50,8 +50,17 @@ def seconds(text: str) -> float:
     return value
 
 
-def add_connection_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options that say where to connect to and how long to wait."""
+def add_connection_options(
+    parser: argparse.ArgumentParser,
+    timeout: str = "how long to wait for the server, and for a reply "
+    "(default: 30 and 60)",
+) -> None:
+    """Add the options that say where to connect to and how long to wait.
+
+    Args:
+        parser: The command's parser.
+        timeout: What the command makes of ``--timeout``.
+    """
     group = parser.add_argument_group(
         "connection",
         f"Credentials come from ${TOKEN} and\n"
@@ -68,7 +77,7 @@ def add_connection_options(parser: argparse.ArgumentParser) -> None:
         "--timeout",
         type=seconds,
         metavar="SECONDS",
-        help="how long to wait for the server, and for a reply (default: 30 and 60)",
+        help=timeout,
     )
 
 

@@ -46,7 +46,9 @@ _PACKAGES = ("polysync", "websocket-client", "urllib3", "attrs", "cattrs")
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the options of the command."""
-    add_connection_options(parser)
+    add_connection_options(
+        parser, f"how long each step may take (default: {_TIMEOUT:g})"
+    )
     parser.add_argument(
         "--ca-certs",
         metavar="FILE",
