@@ -22,6 +22,7 @@ version = release.rpartition(".")[0]
 extensions = [
     "sphinx.ext.autodoc",
     "sphinx.ext.napoleon",
+    "statediagram",
     "statetable",
     "toplevel",
 ]
