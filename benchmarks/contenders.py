@@ -45,6 +45,8 @@ class Contender:
     needs = ""
     #: The most events that may come at a time.
     burst = 1_000_000
+    #: Whether it can be measured over TLS.
+    tls = True
 
     def __init__(self, address: Address) -> None:
         raise NotImplementedError
@@ -197,6 +199,7 @@ class Slack(Listening):
     module = "slack_sdk.socket_mode.builtin.client"
     # More at full speed, and it loses its place in the stream.
     burst = 200
+    tls = False  # but on port 443 ("only for library testing")
 
     def _open(self, address: Address) -> None:
         from slack_sdk.web import WebClient
@@ -227,6 +230,7 @@ class SlackWebsocketClient(Slack):
     name, needs = "slack_sdk, websocket-client", "slack_sdk"
     module = "slack_sdk.socket_mode.websocket_client"
     burst = 1_000_000
+    tls = True
 
 
 class SocketIO(Listening):

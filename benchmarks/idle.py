@@ -139,8 +139,8 @@ def measure(name: str, address: Address, clients: int) -> dict[str, float]:
 def run(address: Address, clients: int, only: list[str] | None = None) -> Any:
     """Measure every contender in a process of its own."""
     figures = {}
-    for name in contenders():
-        if only and name not in only:
+    for name, contender in contenders().items():
+        if only and name not in only or address.authority and not contender.tls:
             continue
         done = subprocess.run(
             [
