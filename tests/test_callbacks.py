@@ -369,6 +369,32 @@ def test_a_backlog_is_reported(
     assert "wait for the callbacks" in caplog.text
 
 
+def test_the_log_is_written_outside_the_lock(
+    sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A handler may wait for another thread that asks the client something."""
+    monkeypatch.setattr("polysync.runtime.callbacks.BACKLOG_MARK", 2)
+    release = threading.Event()
+    client = client_of(sandbox)
+    client.on_event(lambda event: release.wait(PATIENCE))
+    told: list[object] = []
+
+    class Handler(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            if "wait for the callbacks" in record.getMessage():
+                told.append(Task(lambda: client.history).result())
+
+    handler = Handler(logging.WARNING)
+    logging.getLogger("polysync").addHandler(handler)
+    try:
+        with client:
+            client.ask("one two")
+            release.set()
+    finally:
+        logging.getLogger("polysync").removeHandler(handler)
+    assert told
+
+
 # Test exceptions.
 
 

@@ -57,10 +57,12 @@ class Line:
         self._running_lock = threading.Lock()
         self._mark = BACKLOG_MARK
 
-    def put(
-        self, owner: Callbacks, targets: tuple[Callback, ...], news: object
-    ) -> None:
-        """Call ``targets`` with ``news`` when all before it has been told."""
+    def put(self, owner: Callbacks, targets: tuple[Callback, ...], news: object) -> int:
+        """Call ``targets`` with ``news`` when all before it has been told.
+
+        Returns:
+            How many wait to be told, if that is worth a word; else 0.
+        """
         with self._running_lock:
             line = self._queue
             if line is None:
@@ -69,12 +71,10 @@ class Line:
             if not self._running:
                 self._start(owner, line)
         length = line.qsize()
-        if length >= self._mark:
-            self._mark *= 2
-            logger.warning(
-                "%d events wait for the callbacks: one of them is slow, or blocked",
-                length,
-            )
+        if length < self._mark:
+            return 0
+        self._mark *= 2
+        return length
 
     def finish(self) -> None:
         """Let the thread end once it has told what is queued."""
@@ -152,14 +152,17 @@ class Callbacks:
         self._targets = {}
         return removed
 
-    def tell(self, news: Any) -> None:
-        """Queue the callbacks for an event, a change or an error. Needs the lock."""
+    def tell(self, news: Any) -> int:
+        """Queue the callbacks for an event, a change or an error. Needs the lock.
+
+        Returns:
+            How much is queued, if that is worth a word; else 0.
+        """
         kind = type(news)
         targets = self._targets.get(kind)
         if targets is None:
             targets = self._targets[kind] = self._for(kind)
-        if targets:
-            self._line.put(self, targets, news)
+        return self._line.put(self, targets, news) if targets else 0
 
     def _for(self, kind: type) -> tuple[Callback, ...]:
         exact = [

@@ -59,6 +59,9 @@ logger = logging.getLogger(__name__)
 
 _R = TypeVar("_R")
 
+_SLOW_CALLBACK = "%d events wait for the callbacks: one of them is slow, or blocked"
+_SLOW_LOOP = "%d events wait for a loop over events(): it is slow, or stuck"
+
 
 class Engine:
     """The one owner of a conversation's rules, connections and queues.
@@ -453,16 +456,14 @@ class Engine:
 
     def _tell(self, conversation: Conversation) -> None:
         """Hand the news to callbacks and subscriptions. Needs the lock."""
+        log = conversation.effects.log
         for news in conversation.effects.news:
-            self.callbacks.tell(news)
-            if self._subscriptions and isinstance(news, Event):
-                waiting = self._subscriptions.put(news)
-                if waiting:
-                    conversation.effects.log(
-                        logging.WARNING,
-                        "%d events wait for a loop over events(): it is slow, or stuck",
-                        waiting,
-                    )
+            if waiting := self.callbacks.tell(news):
+                log(logging.WARNING, _SLOW_CALLBACK, waiting)
+            if not self._subscriptions or not isinstance(news, Event):
+                continue
+            if waiting := self._subscriptions.put(news):
+                log(logging.WARNING, _SLOW_LOOP, waiting)
         conversation.effects.news.clear()
         if conversation.over or conversation.failed:
             self._subscriptions.finish(conversation.lifeline.failure)
