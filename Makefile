@@ -84,7 +84,7 @@ $(VENV)/.stamp-bench: benchmarks/requirements.txt $(VENV)/.stamp-test
 	$(PIP) install -r benchmarks/requirements.txt
 	@touch $@
 
-# BENCH_ARGS=--quick takes two minutes instead of ten.
+# BENCH_ARGS=--quick takes two minutes instead of fifteen.
 bench: $(VENV)/.stamp-bench
 	$(BIN)/python benchmarks/run.py $(BENCH_ARGS)
 

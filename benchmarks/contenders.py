@@ -19,7 +19,7 @@ from typing import Any
 from server import Address
 
 #: Seconds after which something is wrong.
-PATIENCE = 10.0
+PATIENCE = 5.0
 
 
 def message(text: str) -> dict[str, Any]:

@@ -1,10 +1,10 @@
-"""All figures in one table, beside the floor and the peers, with JSON and a plot.
+"""All figures in one table, beside the floor and the peers: as text, JSON and a plot.
 
-    python benchmarks/run.py [--quick] [--results FOLDER]
+    python benchmarks/run.py [--quick] [--rounds 11] [--results FOLDER]
 
-Takes about ten minutes, two with ``--quick``. Only the ratios mean something: all that
-belongs together is measured in turns, in one run, and whatever else the machine does
-hits all of it.
+Takes about a quarter of an hour, two minutes with ``--quick``. Only the ratios mean
+something: all that belongs together is measured in turns, in one run, and whatever else
+the machine does hits all of it.
 """
 
 from __future__ import annotations
@@ -49,9 +49,9 @@ class Figure:
         return self.value >= self.goal if self.at_least else self.value <= self.goal
 
 
-def measure(quick: bool) -> dict[str, Any]:
+def measure(quick: bool, rounds: int) -> dict[str, Any]:
     """Measure everything; the result can be written as JSON."""
-    rounds = 3 if quick else 11
+    rounds = min(3, rounds) if quick else rounds
     found: dict[str, Any] = {}
     # Before there is a server: what takes a second is to have both cores.
     print("decoding ...", flush=True)
@@ -119,26 +119,32 @@ def figures(found: dict[str, Any]) -> list[Figure]:
     return table
 
 
-def show(found: dict[str, Any], table: list[Figure]) -> None:
-    """Print the figures, and behind them what stands beside."""
-    print(f"\n{'figure':52}{'measured':>10}{'goal':>9}")
+def text(found: dict[str, Any], table: list[Figure]) -> str:
+    """Write the figures, and behind them what stands beside."""
+    lines = [f"{'figure':52}{'measured':>10}{'goal':>9}"]
     for figure in table:
         goal = ""
         if figure.goal is not None:
             goal = f"{'>=' if figure.at_least else '<='} {figure.goal:g}"
         mark = {True: "", False: "  missed", None: ""}[figure.reached]
-        print(f"{figure.name:52}{figure.value:10.2f}{goal:>9}{mark}")
+        lines.append(f"{figure.name:52}{figure.value:10.2f}{goal:>9}{mark}")
     for title, rows in found.items():
         if title in ("codec", "scale"):
             continue
-        print(f"\n{title}")
+        lines += ["", title]
         for name, row in rows.items():
             values = row if isinstance(row, dict) else {"": row}
             cells = (f"{value:10.2f} {key}" for key, value in values.items())
-            print(f"  {name:34}", *cells)
-    print("\ndecode us an event")
+            lines.append(" ".join([f"  {name:34}", *cells]).rstrip())
+    lines += ["", "decode us an event"]
     for frame, us in found["codec"].items():
-        print(f"  {frame:18}", "  ".join(f"{n} {v:.2f}" for n, v in us.items()))
+        each = "  ".join(f"{name} {value:.2f}" for name, value in us.items())
+        lines.append(f"  {frame:18} {each}")
+    lines += ["", "many conversations, and a long one"]
+    for name, row in found["scale"].items():
+        each = "  ".join(f"{key} {value:.2f}" for key, value in row.items())
+        lines.append(f"  {name:18} {each}")
+    return "\n".join(lines) + "\n"
 
 
 def plot(found: dict[str, Any], target: Path) -> None:
@@ -177,13 +183,15 @@ def main() -> None:
     logging.disable(logging.CRITICAL)
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--rounds", type=int, default=11)
     parser.add_argument(
         "--results", type=Path, default=Path(__file__).parent / "results"
     )
     options = parser.parse_args()
-    found = measure(options.quick)
+    found = measure(options.quick, options.rounds)
     table = figures(found)
-    show(found, table)
+    written = text(found, table)
+    print(f"\n{written}")
     options.results.mkdir(parents=True, exist_ok=True)
     report = {
         "when": time.strftime("%Y-%m-%d"),
@@ -194,8 +202,9 @@ def main() -> None:
     }
     name = f"{sys.implementation.name}-{platform.python_version()}"
     (options.results / f"{name}.json").write_text(json.dumps(report, indent=1) + "\n")
+    (options.results / f"{name}.txt").write_text(written)
     plot(found, options.results / f"{name}.png")
-    print(f"\nwritten: {options.results / name}.json and .png")
+    print(f"written: {options.results / name}.txt, .json and .png")
 
 
 if __name__ == "__main__":
