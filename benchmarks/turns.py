@@ -24,7 +24,7 @@ EVENTS = 20_000
 REPEATS = 5
 _LONGEST = 0.5
 #: How often a contender may lose its connection in one round.
-TRIES = 8
+TRIES = 4
 
 Rounds = dict[str, list[float]]
 
