@@ -11,7 +11,7 @@ from polysync.errors import ConfigurationError
 __all__ = ["advise", "trust"]
 
 _lock = threading.Lock()
-_contexts: dict[str | None, ssl.SSLContext] = {}
+_contexts: dict[tuple[str | None, ...], ssl.SSLContext] = {}
 
 # Numbers of OpenSSL's X509_V_ERR_…
 _NOT_YET_VALID = 9
@@ -31,10 +31,13 @@ def trust(ca_certs: str | None) -> ssl.SSLContext:
     Raises:
         ConfigurationError: The path holds no certificates.
     """
+    # What decides when no path is given; it may be set after the first connection.
+    found = ("SSL_CERT_FILE", "SSL_CERT_DIR") if ca_certs is None else ()
+    key = (ca_certs, *map(os.environ.get, found))
     with _lock:
-        context = _contexts.get(ca_certs)
+        context = _contexts.get(key)
         if context is None:
-            context = _contexts[ca_certs] = _load(ca_certs)
+            context = _contexts[key] = _load(ca_certs)
         return context
 
 

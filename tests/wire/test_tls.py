@@ -150,9 +150,11 @@ def test_directory_of_certificates(authority: Authority, tmp_path: Path) -> None
 def test_ssl_cert_file_of_the_environment(
     authority: Authority, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Without ca_certs the system's store counts, which SSL_CERT_FILE replaces."""
+    """Without ca_certs the system's store counts, which SSL_CERT_FILE replaces, also
+    when it is set after the first connection of the process."""
+    before = tls.trust(None)
     monkeypatch.setenv("SSL_CERT_FILE", authority.path)
-    monkeypatch.setattr(tls, "_contexts", {})
+    assert tls.trust(None) is not before
     with Peer(serve, tls=authority.server()) as peer:
         assert get_token(Network(peer.url)).token == "a.token"
 
