@@ -118,12 +118,24 @@ def memory() -> float:
 
 
 def measure() -> dict[str, float]:
-    """What this process holds: MiB of memory, threads, descriptors."""
+    """What this process holds: MiB of memory, threads, descriptors, Python's blocks.
+
+    A block is what Python has allocated for one object or for the insides of one. Some
+    belong to garbage that is not collected yet.
+    """
     return {
         "memory": memory(),
+        "blocks": sys.getallocatedblocks(),
         "threads": threading.active_count(),
         "descriptors": len(os.listdir("/proc/self/fd")),
     }
+
+
+def at_rest() -> dict[str, float]:
+    """What this process holds between conversations, with all garbage collected."""
+    close_idle()  # what it keeps for its next conversation
+    gc.collect()
+    return measure()
 
 
 def main() -> int:
@@ -139,7 +151,9 @@ def main() -> int:
     server = spawn.Process(target=serve, args=(theirs, options.seed), daemon=True)
     server.start()
     soak = Soak(pipe.recv(), options.seed)
-    before = measure()
+    with Client(**soak.options) as client:  # loads what is loaded when it is needed
+        client.ask("first")
+    before = at_rest()
     samples: list[dict[str, float]] = []
     threads = [
         threading.Thread(target=soak.talk, args=(n,), name=f"soak-{n}")
@@ -158,9 +172,7 @@ def main() -> int:
     for thread in threads:
         thread.join(90)
     stuck = [thread.name for thread in threads if thread.is_alive()]
-    close_idle()  # what the process keeps for its next conversation
-    gc.collect()
-    after = measure()
+    after = at_rest()
     left = [t.name for t in threading.enumerate() if t.name.startswith("polysync-")]
     pipe.send("stop")
     server.join(30)
@@ -176,6 +188,7 @@ def main() -> int:
         "stuck threads": stuck,
         "threads left": left,
         "descriptors before and after": [before["descriptors"], after["descriptors"]],
+        "blocks before and after": [before["blocks"], after["blocks"]],
         "MiB of the clients": trend(samples, "memory"),
         "MiB of the server": trend(samples, "server"),
     }
@@ -216,10 +229,11 @@ def plot(samples: list[dict[str, float]], options: argparse.Namespace) -> None:
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    figure, axes = pyplot.subplots(3, 1, sharex=True, figsize=(8, 7))
+    figure, axes = pyplot.subplots(4, 1, sharex=True, figsize=(8, 9))
     minutes = [sample["seconds"] / 60 for sample in samples]
     curves = {
         "memory": ("memory, MiB", "the clients' process"),
+        "blocks": ("blocks of Python", "the clients' process"),
         "threads": ("threads", "the clients' process"),
         "descriptors": ("descriptors", "the clients' process"),
     }
@@ -235,7 +249,7 @@ def plot(samples: list[dict[str, float]], options: argparse.Namespace) -> None:
     )
     axes[0].legend(loc="lower right")
     for axis in axes:
-        axis.set_ylim(bottom=0)
+        axis.set_ylim(0, 1.15 * axis.get_ylim()[1])
     axes[-1].set_xlabel("minutes")
     figure.suptitle(
         f"{options.conversations} conversations over connections that are cut "
