@@ -40,7 +40,7 @@ def take_notebook(driver: Any, lab: Lab, place: Path) -> None:
     notebook = Notebook(driver, lab, EXAMPLE.name)
     notebook.click(".jp-SideBar .lm-TabBar-tab[title^='File Browser']", "")
     notebook.run_all()
-    chat, *_ = notebook.chats
+    chat, *_ = notebook.chats(3)
     notebook.say(chat, "Can I call you?")
     notebook.said(chat, "You can reach us by telephone")
     notebook.say(chat, "A table for three, please")
@@ -50,7 +50,7 @@ def take_notebook(driver: Any, lab: Lab, place: Path) -> None:
     take(driver, place / "notebook-displays.png")
     scroll_to(driver, cells[7])
     take(driver, place / "notebook-chat.png")
-    driver.get("about:blank")
+    notebook.leave()
 
 
 def main() -> None:
@@ -59,12 +59,9 @@ def main() -> None:
     with (
         tempfile.TemporaryDirectory(prefix="polysync-pictures-") as home,
         chromium() as driver,
+        Lab(Path(home), {}) as lab,
     ):
-        lab = Lab(Path(home), {})
-        try:
-            take_notebook(driver, lab, place)
-        finally:
-            lab.stop()
+        take_notebook(driver, lab, place)
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ import secrets
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
 from tests.web.conftest import ROOT, Server
@@ -58,6 +59,17 @@ class Lab(Server):
         )
         self.url = self.wait_for(r"(http://127.0.0.1:\d+)/lab")[1]
 
+    def __enter__(self) -> Lab:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.stop()
+
     def add(self, name: str, *sources: str) -> str:
         """Write a notebook of code cells; return its name."""
         import nbformat
@@ -98,8 +110,20 @@ class Notebook:
         )
         return wait.until(lambda _: condition())
 
+    def texts(self, selector: str) -> list[str]:
+        """Return what all matches say, at one moment: what paints is not waited for."""
+        script = (
+            "return [...document.querySelectorAll(arguments[0])]"
+            ".map((each) => each.textContent.trim())"
+        )
+        return list(self.driver.execute_script(script, selector))
+
     def all(self, selector: str, text: str = "", within: Any = None) -> list[Any]:
-        """Return what is visible, matches and has a text in it."""
+        """Return what is visible, matches and has a text in it.
+
+        The chats and JupyterLab replace what they show at any time: outside of `until`,
+        what was found may be gone when it is looked at.
+        """
         found = (within or self.driver).find_elements("css selector", selector)
         return [each for each in found if each.is_displayed() and text in each.text]
 
@@ -120,8 +144,8 @@ class Notebook:
         self.click(".lm-MenuBar-item", "Run")
         self.until(lambda: self.all(".lm-Menu-item", "Run All Cells"))
         self.until(self._choose_run_all)
-        cells = self.driver.find_elements("css selector", ".jp-CodeCell")
-        self.until(lambda: self.numbers == [f"[{n + 1}]:" for n in range(len(cells))])
+        wanted = [f"[{n}]:" for n in range(1, len(self.texts(".jp-CodeCell")) + 1)]
+        self.until(lambda: self.numbers == wanted)
 
     def _choose_run_all(self) -> bool:
         for item in self.all(".lm-Menu-item", "Run All Cells"):
@@ -133,38 +157,38 @@ class Notebook:
     @property
     def numbers(self) -> list[str]:
         """What stands beside the code cells: their number once they have run."""
-        prompts = ".jp-CodeCell .jp-InputPrompt"
-        return [
-            each.get_attribute("textContent").strip()
-            for each in self.driver.find_elements("css selector", prompts)
-        ]
+        return self.texts(".jp-CodeCell .jp-InputPrompt")
 
     @property
     def errors(self) -> list[str]:
         """Tracebacks, and what was written to standard error."""
-        kinds = ("error", "stderr")
-        return [
-            each.text
-            for kind in kinds
-            for each in self.all(f'[data-mime-type="application/vnd.jupyter.{kind}"]')
-        ]
+        kind = '[data-mime-type="application/vnd.jupyter.{}"]'
+        return self.texts(", ".join(map(kind.format, ("error", "stderr"))))
 
-    @property
-    def chats(self) -> list[Any]:
-        """The chats that are shown, each as its outermost box."""
-        return [
-            box.find_element("xpath", "ancestor::*[contains(@class, 'widget-vbox')][1]")
-            for box in self.all("[role=log]")
-        ]
+    def chats(self, number: int) -> list[Any]:
+        """Wait for this number of chats, and return the outermost box of each."""
+        box = "ancestor::*[contains(@class, 'widget-vbox')][1]"
+
+        def find() -> list[Any] | None:
+            logs = self.all("[role=log]")
+            boxes = [each.find_element("xpath", box) for each in logs]
+            return boxes if len(boxes) == number else None
+
+        return list(self.until(find))
 
     def say(self, chat: Any, text: str) -> None:
         """Type into a chat, and press Enter."""
         from selenium.webdriver.common.keys import Keys
 
-        (field,) = self.all("input[type=text]", within=chat)
-        self.until(field.is_enabled)
+        field = chat.find_element("css selector", "input[type=text]")
+        self.until(lambda: field.is_displayed() and field.is_enabled())
         field.send_keys(text, Keys.ENTER)
 
     def said(self, chat: Any, text: str) -> None:
         """Wait until something is said in a chat."""
         self.until(lambda: text in chat.text)
+
+    def leave(self) -> None:
+        """Go to another page, without being asked whether to save."""
+        self.driver.execute_script("window.onbeforeunload = null")
+        self.driver.get("about:blank")

@@ -6,6 +6,7 @@ import importlib.util
 import shutil
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -54,75 +55,70 @@ def screen(chromium: Any) -> Iterator[Any]:
         {"width": 1200, "height": 4000, "deviceScaleFactor": 1, "mobile": False},
     )
     yield chromium
-    chromium.execute_script("window.onbeforeunload = null")
     chromium.get("about:blank")
     chromium.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
 
 
-def test_example(
-    screen: Any, tmp_path_factory: pytest.TempPathFactory, servers: list[Any]
-) -> None:
-    """All cells of the example run, and its two chats are conversations apart."""
-    lab = Lab(tmp_path_factory.mktemp("lab"), {})
-    servers.append(lab)
+@pytest.fixture
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """JupyterLab's own directory."""
+    return tmp_path_factory.mktemp("lab")
+
+
+def test_example(screen: Any, home: Path) -> None:
+    """All cells of the example run, and the two chats that it leaves open are
+    conversations apart."""
     name = "conversation.ipynb"
-    shutil.copy(ROOT / "examples" / "notebook" / name, lab.notebooks)
-    notebook = Notebook(screen, lab, name)
+    with Lab(home, {}) as lab:
+        shutil.copy(ROOT / "examples" / "notebook" / name, lab.notebooks)
+        notebook = Notebook(screen, lab, name)
 
-    notebook.run_all()
+        notebook.run_all()
 
-    assert notebook.errors == []
-    notebook.until(lambda: len(notebook.chats) == 2)
-    left, right = notebook.chats
-    for chat in (left, right):
-        notebook.said(chat, "Would you like to book a table?")
-    notebook.say(left, "A table for two, please")
-    notebook.said(left, "When would you like to come?")
-    notebook.click("button", "Tomorrow at 8 pm", within=left)
-    notebook.said(left, "Shall I book it?")
-    notebook.until(lambda: notebook.all("button", "Yes, please", within=left))
-    notebook.until(lambda: notebook.all("button", "See the menu", within=right))
-    assert "A table for two" not in right.text
+        assert notebook.errors == []
+        left, right = notebook.chats(2)  # its last cell has closed the third
+        for chat in (left, right):
+            notebook.said(chat, "Would you like to book a table?")
+        notebook.say(left, "A table for two, please")
+        notebook.said(left, "When would you like to come?")
+        notebook.click("button", "Tomorrow at 8 pm", within=left)
+        notebook.said(left, "Shall I book it?")
+        notebook.until(lambda: notebook.all("button", "Yes, please", within=left))
+        notebook.until(lambda: notebook.all("button", "See the menu", within=right))
+        assert "A table for two" not in right.text
+        notebook.leave()
 
 
-def test_reply_grows(
-    screen: Any, tmp_path_factory: pytest.TempPathFactory, servers: list[Any]
-) -> None:
-    """A reply is shown while it comes, and closing the chat takes it away."""
+GROW = """\
+from polysync.integrations.jupyter import ChatWidget
+ChatWidget()
+"""
+
+
+def test_reply_grows(screen: Any, home: Path) -> None:
+    """A reply is shown while it comes, and a suggestion of it can be picked."""
     agent = Patient()
     with Sandbox(agent) as sandbox:
-        lab = Lab(
-            tmp_path_factory.mktemp("lab"),
-            {
-                "POLYSYNC_ENVIRONMENT": sandbox.base_url,
-                "POLYSYNC_CONNECTOR_TOKEN": sandbox.connector_token,
-                "POLYSYNC_HOST": sandbox.host,
-            },
-        )
-        servers.append(lab)
-        notebook = Notebook(
-            screen,
-            lab,
-            lab.add(
-                "grow.ipynb",
-                "from polysync.integrations.jupyter import ChatWidget\n"
-                "chat = ChatWidget()\nchat",
-            ),
-        )
-        notebook.run_all()
-        notebook.until(lambda: len(notebook.chats) == 1)
-        (chat,) = notebook.chats
-        notebook.said(chat, "Ask me.")
+        variables = {
+            "POLYSYNC_ENVIRONMENT": sandbox.base_url,
+            "POLYSYNC_CONNECTOR_TOKEN": sandbox.connector_token,
+            "POLYSYNC_HOST": sandbox.host,
+        }
+        try:
+            with Lab(home, variables) as lab:
+                notebook = Notebook(screen, lab, lab.add("grow.ipynb", GROW))
+                notebook.run_all()
+                (chat,) = notebook.chats(1)
+                notebook.said(chat, "Ask me.")
 
-        notebook.say(chat, "Anything")
-        notebook.said(chat, "One moment,")
-        assert "please" not in chat.text
-        agent.go_on.set()
+                notebook.say(chat, "Anything")
+                notebook.said(chat, "One moment,")
+                assert "please" not in chat.text
+                agent.go_on.set()
 
-        notebook.said(chat, "One moment, please.")
-        notebook.click("button", "Thanks", within=chat)
-        notebook.said(chat, "Thanks")
-        # Before the sandbox stops, so that the kernel can end its conversation.
-        servers.remove(lab)
-        screen.get("about:blank")
-        lab.stop()
+                notebook.said(chat, "One moment, please.")
+                notebook.click("button", "Thanks", within=chat)
+                notebook.until(lambda: chat.text.count("One moment, please.") == 2)
+                notebook.leave()
+        finally:
+            agent.go_on.set()
