@@ -1,6 +1,6 @@
 """All figures in one table, beside the floor and the peers: as text, JSON and a plot.
 
-    python benchmarks/run.py [--quick] [--rounds 11] [--results FOLDER]
+    python benchmarks/run.py [--quick] [--rounds 11] [--results FOLDER] [--manual]
 
 Takes about a quarter of an hour, two minutes with ``--quick``. Only the ratios mean
 something: all that belongs together is measured in turns, in one run, and whatever else
@@ -13,6 +13,7 @@ import argparse
 import json
 import logging
 import platform
+import shutil
 import sys
 import time
 from dataclasses import asdict, dataclass
@@ -27,6 +28,8 @@ import starting
 import turns
 from contenders import installed
 from server import Server
+
+PICTURE = Path(__file__).parents[1] / "docs" / "_static" / "performance.png"
 
 _FLOOR = "websocket-client"
 _IDLE_FLOOR = "websocket-client and a thread"
@@ -189,6 +192,9 @@ def main() -> None:
     parser.add_argument(
         "--results", type=Path, default=Path(__file__).parent / "results"
     )
+    parser.add_argument(
+        "--manual", action="store_true", help="write the picture of the manual too"
+    )
     options = parser.parse_args()
     found = measure(options.quick, options.rounds)
     table = figures(found)
@@ -206,6 +212,8 @@ def main() -> None:
     (options.results / f"{name}.json").write_text(json.dumps(report, indent=1) + "\n")
     (options.results / f"{name}.txt").write_text(written)
     plot(found, options.results / f"{name}.png")
+    if options.manual:
+        shutil.copy(options.results / f"{name}.png", PICTURE)
     print(f"written: {options.results / name}.txt, .json and .png")
 
 

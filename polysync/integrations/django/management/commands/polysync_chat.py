@@ -53,11 +53,13 @@ class Command(BaseCommand):
                     self._show(client.greeting)
                 self._talk(client, options["message"])
         except SessionEndedError:
-            self.stdout.write("The conversation is over.")
+            pass
         except PolysyncError as error:
             raise CommandError(f"{type(error).__name__}: {error}") from error
         except KeyboardInterrupt:
             self.stdout.write("")
+        # By whomever: what was not ended by then was ended on leaving.
+        self.stdout.write("The conversation is over.")
 
     def _talk(self, client: Client, given: list[str] | None) -> None:
         for text in given if given is not None else iter(self._read, ""):
@@ -74,7 +76,6 @@ class Command(BaseCommand):
             except (AgentError, DeliveryError, ReplyTimeoutError) as error:
                 self.stderr.write(self.style.ERROR(str(error)))
             if over or client.ended:
-                self.stdout.write("The conversation is over.")
                 return
 
     def _read(self) -> str:
