@@ -422,11 +422,11 @@ def test_an_exception_in_a_callback_is_logged_and_stops_nothing(
     assert "fail" in records[0].getMessage()
 
 
+@pytest.mark.parametrize("error", [ValueError("mine"), SystemExit(3)])
 def test_an_exception_in_a_callback_is_handed_to_on_error(
-    sandbox: Sandbox, recorder: Any
+    sandbox: Sandbox, recorder: Any, error: BaseException
 ) -> None:
     client = client_of(sandbox)
-    error = ValueError("mine")
     client.on_error(recorder)
 
     @client.on_agent_message

@@ -176,7 +176,9 @@ class Callbacks:
         logger.error("callback %r failed", callback, exc_info=error)
         if news is error or isinstance(news, Exception):
             return  # an error callback that fails is not told of its own failure
-        for target in self._for(type(error)):
+        # SystemExit is an error here too, though Python's tree has it elsewhere.
+        kind = type(error) if isinstance(error, Exception) else Exception
+        for target in self._for(kind):
             _call(self, target, error)
 
 
