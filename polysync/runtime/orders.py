@@ -75,7 +75,8 @@ def take(engine: Engine, order: Order, act: Act) -> None:
                 resources,
                 engine.network,
                 engine.options,
-                engine.access_token,
+                # Not that of an earlier session, which may be why it failed.
+                engine.options.access_token,
                 resources.cancel,
                 engine.deadline,
                 engine.conversation,

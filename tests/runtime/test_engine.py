@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from polysync import (
+    AuthenticationError,
     Client,
     ClientClosedError,
     ConnectionLostError,
@@ -163,6 +164,18 @@ def test_a_connect_that_comes_late_to_a_failing_start_fails_with_it(
     assert {type(outcome).__name__ for outcome in outcomes} == {"AuthenticationError"}
     assert client._engine.conversation.phase is Phase.IDLE
     assert len(sandbox.received.requests_to("/api/v1/sessions")) == 1
+
+
+def test_a_new_session_never_gets_the_token_of_one_that_failed(
+    sandbox: Sandbox,
+) -> None:
+    sandbox.faults.refuse_handshake(401, error="authentication failed")
+    client = client_of(sandbox)
+    assert isinstance(Task(client.connect).outcome(), AuthenticationError)
+    with client:
+        assert client.ask("one").text == "one"
+    for path in ("/api/v1/access-token", "/api/v1/sessions", "/ws"):
+        assert len(sandbox.received.requests_to(path)) == 2
 
 
 def test_of_many_connects_each_keeps_its_own_timeout(sandbox: Sandbox) -> None:
