@@ -385,8 +385,10 @@ def _source_of(cls: Any, field: Any, scope: dict[str, Any]) -> str:
 
 
 @functools.cache
-def _type_of(annotation: str, module: str) -> Any:
+def _type_of(annotation: Any, module: str) -> Any:
     """Evaluate an annotation; attrs would do it again for all inherited fields."""
+    if not isinstance(annotation, str):
+        return annotation  # Somebody else's cattrs has resolved the types of the class.
     return eval(annotation, vars(sys.modules[module]))
 
 

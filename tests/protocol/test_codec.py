@@ -6,6 +6,7 @@ import copy
 import json
 import logging
 import math
+import subprocess
 import sys
 from datetime import datetime, timedelta, timezone
 
@@ -910,6 +911,32 @@ def test_the_converter_logs_what_it_leaves_out(caplog):
         "$.name: expected a string, got an integer",
         "$.payload.agent.id: expected a string, got a list",
     ]
+
+
+def test_types_that_somebody_else_has_resolved_are_no_harm():
+    """As a cattrs converter of the user's own does with each class that it sees."""
+    script = (
+        "import attrs, cattrs\n"
+        "from polysync import events, models\n"
+        "from polysync.protocol.codec import decode\n"
+        "cattrs.Converter().unstructure(events.PolyAgentMessage(text='x'))\n"
+        "for cls in vars(models).values():\n"
+        "    if isinstance(cls, type) and attrs.has(cls):\n"
+        "        attrs.resolve_types(cls)\n"
+        "print(decode(input())[0].response_suggestions[0].message_text)\n"
+    )
+    suggestion = {"message_text": "yes", "display_text": "Yes"}
+    frame = {
+        "type": "EVENT_TYPE_POLY_AGENT_MESSAGE",
+        "payload": {"text": "Hello", "response_suggestions": [suggestion]},
+    }
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        input=json.dumps(frame),
+        capture_output=True,
+        text=True,
+    )
+    assert (done.stdout, done.stderr) == ("yes\n", "")
 
 
 def test_the_converter_refuses_what_is_no_event():
