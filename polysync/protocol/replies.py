@@ -112,7 +112,7 @@ class Replies:
         receiver = self._receiver(message)
         if receiver is None:
             self.mailbox.append(message)
-            if len(self.mailbox) == _MANY:
+            if len(self.mailbox) >= _MANY and isinstance(self.mailbox, list):
                 self.mailbox = deque(self.mailbox)
         return receiver
 
