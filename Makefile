@@ -8,6 +8,8 @@ PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 MATRIX ?= 3.10 3.11 3.12 3.13
 PYENV_ROOT ?= $(HOME)/.pyenv
 PYTEST_ARGS ?=
+# Most tests wait for sockets most of the time. All of a file stays on one worker.
+WORKERS ?= -n 2 --dist loadfile
 
 # What the matrix runs on each Python: the suite without what needs a browser, a
 # server of its own, or minutes.
@@ -73,7 +75,7 @@ unit: $(VENV)/.stamp-test
 	  || echo "skipped: tests marked 'browser' (no chromium and chromedriver on PATH)"
 	@command -v redis-server >/dev/null \
 	  || echo "skipped: tests marked 'redis' (no redis-server on PATH)"
-	$(BIN)/python -m pytest -q $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -q $(WORKERS) $(PYTEST_ARGS)
 
 # Each script takes its pictures of what really runs; needs tmux and Chromium, too.
 PICTURES ?= terminal web notebook reports
@@ -112,7 +114,7 @@ $(VENV)/.stamp-core: setup.cfg | $(BIN)/python
 
 .PHONY: test-core
 test-core: $(VENV)/.stamp-core
-	$(BIN)/python -m pytest -q -m '$(CORE)' $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -q -m '$(CORE)' $(WORKERS) $(PYTEST_ARGS)
 
 # The lower bounds of install_requires, read from setup.cfg so that they are what
 # is tested.

@@ -285,7 +285,9 @@ class Client(Listening, CallbackMethods, ConversationView):
             replay: Whether to have the server send the whole history again, so that
                 `history` and `transcript` are complete. What was delivered before is
                 not delivered to callbacks and `receive` a second time either way.
-            **options: Settings as for a new client.
+            **options: Settings as for a new client; the server, the access token and
+                whether replies are streamed are those of the session, whatever is
+                given here.
 
         Raises:
             ConfigurationError: A setting is wrong.

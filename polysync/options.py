@@ -205,6 +205,11 @@ class Options(Settings):
             if heartbeat_interval is None
             else checked_timeout(heartbeat_interval, "heartbeat_interval", 0.0)
         )
+        if heartbeat_timeout == 0:
+            raise ConfigurationError(
+                "heartbeat_timeout must be more than 0 seconds, as no echo comes at "
+                "once; heartbeat_interval=0 turns heartbeats off"
+            )
         return cls(
             environment=environment,
             base_url=base_url,

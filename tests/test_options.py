@@ -216,6 +216,11 @@ def test_times_are_numbers_of_0_or_more(name: str, value: Any) -> None:
         options(**{name: value})
 
 
+def test_an_echo_is_given_some_time() -> None:
+    with pytest.raises(ConfigurationError, match="heartbeat_interval=0"):
+        options(heartbeat_timeout=0)
+
+
 @pytest.mark.parametrize("name", ["max_reconnects", "history_limit"])
 @pytest.mark.parametrize("value", [-1, 1.5, "1", True, math.inf])
 def test_counts_are_whole_numbers_of_0_or_more(name: str, value: Any) -> None:

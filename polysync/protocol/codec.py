@@ -63,14 +63,27 @@ def decode(frame: str | bytes) -> list[Event]:
         frame: The text of a WebSocket message, or its bytes in UTF-8.
 
     Returns:
-        The events: those of a batch flattened, ordered by `sequence`, and last those
-        without one. Whatever cannot be read is left out and logged as a warning on
-        the logger ``polysync.protocol.codec``; nothing is ever raised.
+        The events: those of a batch flattened, each id once, ordered by `sequence`,
+        and last those without one. Whatever cannot be read is left out and logged as
+        a warning on the logger ``polysync.protocol.codec``; nothing is ever raised.
     """
     parsed = parse(frame)
     if parsed.problems:
         log_problems(parsed.problems)
-    return parsed.events
+    return _once(parsed.events) if parsed.batch else parsed.events
+
+
+def _once(events: list[Event]) -> list[Event]:
+    """Leave out what is there a second time."""
+    seen: set[str | None] = {None}
+    first = []
+    for event in events:
+        if event.id not in seen:
+            seen.add(event.id)
+        elif event.id is not None:
+            continue
+        first.append(event)
+    return first
 
 
 def parse(frame: str | bytes) -> Parsed:

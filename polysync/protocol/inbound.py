@@ -60,6 +60,10 @@ SETTLE_LIMIT = 5.0
 #: Seconds that a gap between live events is held open.
 GAP_WAIT = 0.1
 
+#: How far a sequence may leap for something to be missing in between: frames that
+#: change places are neighbours, and who leaps further does not count by ones.
+LARGEST_GAP = 64
+
 
 class Inbound:
     """Orders and deduplicates the events of all connections of one conversation.
@@ -285,7 +289,7 @@ class Inbound:
         if cursor is None:
             self.cursor = sequence
         elif sequence > cursor:
-            if sequence > cursor + 1 and self._before_gap is None:
+            if 1 < sequence - cursor <= LARGEST_GAP and self._before_gap is None:
                 self._before_gap = cursor
             self.cursor = sequence
         elif sequence < cursor:

@@ -45,6 +45,9 @@ RENEW_AGAIN = 60.0
 #: Seconds that a renewal waits at most for messages that are on their way.
 RENEW_PATIENCE = 5.0
 
+#: Seconds between heartbeats that a server may ask for; what is below is a mistake.
+SHORTEST_HINT = 0.05
+
 HEARTBEAT = encode(HeartbeatEvent())
 
 
@@ -461,7 +464,7 @@ class Lifeline:
     def _heartbeat_interval(self, asked: float | None) -> float:
         if self._settings.heartbeat_interval is not None:
             return self._settings.heartbeat_interval
-        if asked is None or not 0 <= asked < 86_400:
+        if asked is None or not (asked == 0 or SHORTEST_HINT <= asked < 86_400):
             return DEFAULT_HEARTBEAT_INTERVAL
         return float(asked)
 

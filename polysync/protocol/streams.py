@@ -25,13 +25,14 @@ FINISHED = 1024
 
 
 class _Stream:
-    __slots__ = ("abandoned_at", "last", "taken", "waiting")
+    __slots__ = ("abandoned_at", "from_zero", "last", "taken", "waiting")
 
     def __init__(self) -> None:
         self.waiting: dict[int, PolyAgentMessageChunk] = {}
         self.taken: list[PolyAgentMessageChunk] = []
         self.last: int | None = None
         self.abandoned_at: float | None = None
+        self.from_zero = False
 
 
 class Streams:
@@ -60,6 +61,12 @@ class Streams:
             self._mark_abandoned(key, now)
         index = chunk.chunk_index
         expected = len(stream.taken) + 1
+        if index == 0 and not stream.taken:
+            stream.from_zero = (
+                True  # not what the protocol says, but no reason to lose it
+            )
+        if index is not None and stream.from_zero:
+            index += 1
         if index is None or index < 1:  # it does not say where it belongs
             index = expected
         if chunk.is_complete:

@@ -21,6 +21,9 @@ from polysync.runtime.timers import Timer
 
 __all__ = ["Attempt", "closed", "connect", "here"]
 
+#: What a resolver's thread is given to end once nobody waits for it, in seconds.
+_LAST_WORD = 0.2
+
 #: How long one of several addresses may take before the next is tried, in seconds.
 _PATIENCE = 4.0
 
@@ -151,11 +154,13 @@ def _resolve(host: str, port: int, attempt: Attempt) -> list[Any]:
             found.put(error)
 
     with attempt.cancel.attached(functools.partial(found.put, None)):
-        threads.spawn("resolver", look)
+        thread = threads.spawn("resolver", look)
         try:
             answer = found.get(timeout=attempt.remaining())
         except queue.Empty:
             raise TimeoutError("the name was not resolved in time") from None
+    # It has ended or soon will, unless the resolver hangs, which nobody can help.
+    thread.join(_LAST_WORD)
     if answer is None:
         raise closed()
     if isinstance(answer, Exception):

@@ -115,7 +115,8 @@ def access_token(
     _sendable(host, "host")
     call = _Call(network, "/api/v1/access-token", deadline, cancel, random)
     secret = Secret(connector_token)
-    network.secrets.append(secret)
+    if secret not in network.secrets:
+        network.secrets.append(secret)
     content = call.make({"X-Token": secret, "X-Host": host}, {})
     token = call.text_field(content, "access_token")
     _sendable(token, "access token that the server gave", ProtocolError)
@@ -154,7 +155,8 @@ def create_session(
     """
     _sendable(access_token, "access token")
     call = _Call(network, "/api/v1/sessions", deadline, cancel, random)
-    network.secrets.append(Secret(access_token))
+    if access_token not in network.secrets:
+        network.secrets.append(Secret(access_token))
     content = call.make(
         {"Authorization": Secret(f"Bearer {access_token}")},
         {"streaming_enabled": streaming, "platform": platform},

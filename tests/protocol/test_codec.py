@@ -882,12 +882,14 @@ def test_the_converter_structures_each_class_and_any_event():
 
 def test_the_converter_makes_a_batch_of_a_batch():
     """Only frames are flattened."""
-    data = batch(wire("HEARTBEAT", sequence=2), wire("USER_MESSAGE", sequence=1))
+    data = batch(
+        wire("HEARTBEAT", id="e2", sequence=2), wire("USER_MESSAGE", sequence=1)
+    )
     whole = converter.structure(data, Event)
 
     assert whole == converter.structure(data, ev.EventBatch)
     assert [type(event) for event in whole.events] == [ev.UserMessage, ev.Heartbeat]
-    assert [event.id for event in decode(encode(whole))] == ["e1", "e1"]
+    assert [event.id for event in decode(encode(whole))] == ["e1", "e2"]
 
 
 def test_the_converter_leaves_what_it_reads_as_it_was():
@@ -1064,3 +1066,12 @@ def test_the_neighbours_of_a_bad_element_survive(elements, place):
     parsed = read(batch(*elements))
 
     assert one(sound) in parsed.events
+
+
+def test_a_batch_holds_each_id_once():
+    twice = {"id": "a", "sequence": 1, "type": "EVENT_TYPE_HEARTBEAT", "payload": {}}
+    other = {**twice, "id": "b", "sequence": 2}
+    nameless = {"type": "EVENT_TYPE_HEARTBEAT", "payload": {}}
+    events = [twice, other, twice, nameless, nameless]
+    batch = {"type": "EVENT_TYPE_EVENT_BATCH", "payload": {"events": events}}
+    assert [e.id for e in decode(json.dumps(batch))] == ["a", "b", None, None]

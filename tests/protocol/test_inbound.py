@@ -417,6 +417,15 @@ def test_a_gap_that_was_passed_over_is_asked_for_again():
     assert listener.got == [13, 16, 11, 12, 14, 15, 17]
 
 
+def test_a_leap_is_no_gap_that_holds_anything():
+    """Sequences may exceed 32 bits, and leap there."""
+    listener = live()
+    listener.one(event(2**40), now=5.0)
+    listener.due(5.0 + GAP_WAIT)
+    assert listener.got == [2**40]
+    assert listener.inbound.cursor == listener.inbound.replay_from == 2**40
+
+
 def test_but_not_once_a_whole_replay_has_shown_what_is_there():
     listener = live()
     listener.one(event(13), now=5.0)

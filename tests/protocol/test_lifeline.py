@@ -174,6 +174,7 @@ def interval(asked: float | None, **settings: Any) -> float | None:
 def test_the_server_says_how_often():
     assert interval(12.5) == 12.5
     assert interval(None) == 30.0
+    assert interval(0.0001) == 30.0
 
 
 def test_0_turns_heartbeats_off_and_they_stay_off_after_a_reconnection():

@@ -372,3 +372,17 @@ def test_no_order_of_odd_chunks_raises_or_tells_a_message_twice(
     assert len(named) == len(set(named))
     assert listener.streams.earliest is None
     assert listener.streams.deadline is None
+
+
+def test_who_counts_from_zero_loses_nothing():
+    listener = Listener()
+    listener.add(chunk(0, "A "), chunk(2, "it."), chunk(1, "table, "))
+    listener.add(chunk(3, "", last=True))
+    assert [part.text for part in listener.chunks] == ["A ", "table, ", "it.", ""]
+    assert [(m.text, m.complete) for m in listener.messages] == [("A table, it.", True)]
+
+
+def test_a_zero_in_the_middle_says_as_little_as_no_index():
+    listener = Listener()
+    listener.add(chunk(1, "A "), chunk(0, "table."), chunk(3, "", last=True))
+    assert [message.text for message in listener.messages] == ["A table."]
