@@ -11,6 +11,7 @@ import gc
 import ipaddress
 import os
 import shutil
+import signal
 import socket
 import sys
 import threading
@@ -43,6 +44,13 @@ settings.register_profile("default", deadline=None)
 settings.load_profile(
     os.environ.get("HYPOTHESIS_PROFILE") or ("ci" if CI else "default")
 )
+
+
+def pytest_configure() -> None:
+    # A shell that runs the tests in the background has them ignore ^C, and all that
+    # they start with them.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 # --- programs that some tests need -------------------------------------------------

@@ -149,6 +149,7 @@ def chat() -> None:
         front_end.wait_for("A table for 2. When")
         if front_end.ended == blocked:
             raise AssertionError("the cell did not wait for the input")
+        client.get_stdin_msg(timeout=TIMEOUT)  # an answer before the question is lost
         client.input("go on")
         front_end.until(lambda m: front_end.idle(m, blocked), BUSY)
 
