@@ -141,6 +141,10 @@ class Notebook:
 
     def run_all(self) -> None:
         """Choose *Run All Cells* from the menu, and wait until all have run."""
+        # What is to be run before there is a kernel may never be.
+        self.until(
+            lambda: self.all('.jp-Notebook-ExecutionIndicator[data-status="idle"]')
+        )
         self.click(".lm-MenuBar-item", "Run")
         self.until(lambda: self.all(".lm-Menu-item", "Run All Cells"))
         self.until(self._choose_run_all)

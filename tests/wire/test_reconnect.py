@@ -406,7 +406,7 @@ def test_ten_connections_at_once_are_waited_out() -> None:
 def test_a_half_open_connection_is_noticed_within_interval_and_timeout(
     recorder: Any,
 ) -> None:
-    interval, timeout = 2 * SHORT, 2 * SHORT
+    interval, timeout = 4 * SHORT, 10 * SHORT
     with talking(EchoAgent, heartbeat_interval=interval, heartbeat_timeout=timeout) as (
         sandbox,
         client,
@@ -437,7 +437,7 @@ def test_silent_heartbeats_are_noticed_though_events_come() -> None:
 
 
 def test_a_message_into_a_half_open_connection_arrives_once() -> None:
-    with talking(EchoAgent, heartbeat_interval=SHORT, heartbeat_timeout=SHORT) as (
+    with talking(EchoAgent, heartbeat_interval=SHORT, heartbeat_timeout=4 * SHORT) as (
         sandbox,
         client,
     ):
@@ -468,12 +468,12 @@ def test_heartbeats_can_be_switched_off_and_stay_off() -> None:
 
 
 def test_heartbeats_keep_a_session_alive() -> None:
-    with talking(settings={"idle_timeout": 4 * SHORT}, heartbeat_interval=SHORT) as (
+    with talking(settings={"idle_timeout": 20 * SHORT}, heartbeat_interval=SHORT) as (
         sandbox,
         client,
     ):
         sandbox.wait_until(
-            lambda: len(sandbox.received.events("HEARTBEAT")) >= 8, PATIENCE
+            lambda: len(sandbox.received.events("HEARTBEAT")) >= 30, PATIENCE
         )
         assert not client.ended
 
@@ -482,7 +482,7 @@ def test_a_slow_callback_does_not_cost_the_connection(recorder: Any) -> None:
     import threading
 
     release = threading.Event()
-    with talking(EchoAgent, heartbeat_interval=SHORT, heartbeat_timeout=4 * SHORT) as (
+    with talking(EchoAgent, heartbeat_interval=SHORT, heartbeat_timeout=20 * SHORT) as (
         sandbox,
         client,
     ):
@@ -490,7 +490,7 @@ def test_a_slow_callback_does_not_cost_the_connection(recorder: Any) -> None:
         client.ask("one")
         beats = len(sandbox.received.events("HEARTBEAT"))
         sandbox.wait_until(
-            lambda: len(sandbox.received.events("HEARTBEAT")) >= beats + 8, PATIENCE
+            lambda: len(sandbox.received.events("HEARTBEAT")) >= beats + 30, PATIENCE
         )
         assert sandbox.session.connection_total == 1
         release.set()
