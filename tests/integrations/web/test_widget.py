@@ -308,6 +308,20 @@ def test_typing_is_told_to_a_person_only(chat: Chat, site: Site) -> None:
 
 
 def test_a_message_that_fails_can_be_sent_again(chat: Chat, site: Site) -> None:
+def test_enter_within_a_composition_sends_nothing(chat: Chat, site: Site) -> None:
+    """It chooses characters, which Safari tells by the key's code alone."""
+    chat.open()
+    chat.find("textarea").send_keys("かな")
+    for how in ({"isComposing": True}, {"keyCode": 229}):
+        chat.run(
+            "root.querySelector('textarea').dispatchEvent(new KeyboardEvent("
+            "'keydown', {key: 'Enter', bubbles: true, ...arguments[0]}))",
+            how,
+        )
+    assert chat.run("return root.querySelector('textarea').value") == "かな"
+    assert site.posted("messages") == []
+
+
     """Retry posts the same message under the same id; there is one bubble."""
     site.script = silent
     site.refuse("messages", 503, 502)
@@ -454,7 +468,9 @@ def test_another_conversation_takes_the_place_of_the_old_one(
 
 
 def test_the_visitor_ends_and_starts_anew(chat: Chat, site: Site) -> None:
-    """After a question; the new conversation begins on an empty page."""
+    """After a question, by keyboard; the new conversation begins on an empty page."""
+    from selenium.webdriver.common.keys import Keys
+
     chat.open()
     chat.say("Hi")
     chat.until(lambda: len(chat.bubbles) == 3)
@@ -463,13 +479,15 @@ def test_the_visitor_ends_and_starts_anew(chat: Chat, site: Site) -> None:
     chat.find(".strip .plain").click()
     assert chat.focused == "TEXTAREA"
     chat.find("header .tool").click()
-    chat.find(".strip .strong").click()
+    chat.until(lambda: chat.focused == "Keep chatting")
+    press(chat, Keys.TAB)
+    press(chat, Keys.ENTER)
     chat.wait_for_text(".ended", "This conversation has ended.")
     assert site.posted("end") == [{}]
     assert chat.all("textarea") == []
     assert not any(each.is_enabled() for each in chat.all(".suggestions button"))
     site.greeting = say("Welcome back!", "g")
-    chat.find(".ended button").click()
+    chat.run("const [b] = root.querySelectorAll('.ended button'); b.click(); b.click()")
     chat.wait_for_bubbles("Welcome back!")
     assert site.posted("start") == [{}, {"new": True}]
     chat.until(lambda: chat.focused == "TEXTAREA")
@@ -495,6 +513,7 @@ def test_a_message_to_an_ended_conversation(chat: Chat, site: Site) -> None:
     chat.open()
     chat.say("Too late")
     chat.wait_for_text(".ended", "This conversation has ended.")
+    assert chat.focused == "Start a new conversation"
     assert chat.all(".state button") == []
 
 
@@ -507,6 +526,19 @@ def test_the_launcher(chat: Chat, site: Site) -> None:
 
     chat.open("/launcher", ready=False)
     launcher = chat.find(".launcher")
+def test_an_end_that_fails_can_be_tried_again(chat: Chat, site: Site) -> None:
+    """The conversation goes on meanwhile; the keyboard is never without a place."""
+    site.refuse("end", 503)
+    chat.open()
+    chat.find("header .tool").click()
+    chat.find(".strip .strong").click()
+    chat.wait_for_text(".banner", "cannot be reached")
+    assert chat.focused == "TEXTAREA"
+    chat.find(".banner button").click()
+    chat.wait_for_text(".ended", "This conversation has ended.")
+    assert chat.focused == "Start a new conversation"
+
+
     assert launcher.get_attribute("aria-expanded") == "false"
     assert site.requests == []
     launcher.click()

@@ -210,7 +210,8 @@
       this.input = h('textarea', {
         id: 'input', rows: '1', placeholder: say('placeholder'), enterkeyhint: 'send', autocomplete: 'off',
         onkeydown: (event) => {
-          if (event.key !== 'Enter' || event.shiftKey || event.isComposing) return;
+          // In Safari, the Enter that ends a composition is told by its code alone.
+          if (event.key !== 'Enter' || event.shiftKey || event.isComposing || event.keyCode === 229) return;
           event.preventDefault();
           this.submit();
         },
@@ -416,8 +417,9 @@
     }
 
     restart() {
-      this.starting = this.start(true);
-      this.starting.then(() => this.control().focus(), () => {});
+      if (this.restarting) return; // a second click is no second conversation
+      this.restarting = this.starting = this.start(true);
+      this.starting.then(() => this.control().focus(), () => {}).finally(() => { this.restarting = null; });
     }
 
     /** Show the conversation so far and listen for what comes. */
@@ -833,8 +835,7 @@
     }
 
     async endConversation() {
-      this.question.hidden = true;
-      this.composer.hidden = false;
+      if (this.endButton.disabled) return;
       this.endButton.disabled = true;
       try {
         const answer = await this.post('end', {});
@@ -842,7 +843,10 @@
         this.finish();
       } catch (error) {
         if (error.status === 409 || error.status === 410) this.finish();
-        else this.warn('unavailable', () => this.endConversation());
+        else {
+          this.ask(false);
+          this.warn('unavailable', () => this.endConversation());
+        }
       } finally {
         this.endButton.disabled = false;
       }
@@ -858,7 +862,6 @@
       this.setStatus('');
       for (const row of this.items.querySelectorAll('.streaming')) row.classList.remove('streaming');
       for (const button of this.items.querySelectorAll('.state button')) button.remove();
-      const focused = this.shadowRoot.activeElement;
       this.endButton.hidden = true;
       this.composer.hidden = true;
       this.question.hidden = true;
@@ -878,5 +881,6 @@
     const element = document.createElement('polysync-chat');
     Object.assign(element.dataset, script.dataset, { mode: target ? 'page' : 'launcher' });
     place.append(element);
+      const focused = this.shadowRoot.activeElement; // before anything that has it goes
   }
 })();
