@@ -412,6 +412,32 @@ def test_a_start_that_fails_can_be_tried_again(chat: Chat, site: Site) -> None:
     """What was written meanwhile is sent then."""
     site.script = silent
     site.refuse("start", 503, 503)
+def test_a_stream_that_hangs_is_left(chat: Chat, site: Site) -> None:
+    """Half a connection tells nothing; the page notices by itself."""
+    chat.open()
+    chat.run(
+        "const real = window.setTimeout; let impatient = 1;"
+        "window.setTimeout = (f, ms) =>"
+        " real(f, ms === 60000 && impatient-- > 0 ? 50 : ms)"
+    )
+    opened = len(site.posted("events"))
+    site.emit(say("The last news"))
+    chat.until(lambda: len(site.posted("events")) > opened)
+    site.emit(say("Newer", "n"))
+    chat.wait_for_bubbles(GREETING, "The last news", "Newer")
+    assert chat.texts(".banner") == [""]
+
+
+def test_a_start_without_a_network_is_tried_with_one(chat: Chat, site: Site) -> None:
+    """Nobody has to click when the network comes."""
+    site.refuse("start", 503)
+    chat.open(ready=False)
+    chat.wait_for_text(".banner", "cannot be reached")
+    chat.run("window.dispatchEvent(new Event('online'))")
+    chat.wait_for_bubbles(GREETING)
+    assert chat.texts(".banner") == [""]
+
+
     chat.open(ready=False)
     chat.wait_for_text(".banner", "The chat cannot be reached right now.")
     chat.say("Anybody there?")

@@ -83,6 +83,7 @@
 
   const REQUEST_TIMEOUT = 45_000; // ms
   const STEADY_AFTER = 500; // ms: a stream that lives this long was no failure
+  const SILENT_FOR = 60_000; // ms: a stream ends much sooner, so this one hangs
   const BACKOFF = 1_000; // ms, doubled each time
   const BACKOFF_MAX = 30_000; // ms
   const TYPING_EVERY = 3_000; // ms
@@ -487,14 +488,22 @@
         if (lastEventId) this.cursor = lastEventId;
         this.receive(JSON.parse(data));
       };
+      // A network that went away without a word ends no stream.
+      const alive = () => {
+        clearTimeout(this.watchdog);
+        this.watchdog = setTimeout(() => this.listen(), SILENT_FOR);
+      };
+      alive();
       source.onerror = () => {
+        alive();
         clearTimeout(steady);
         // A stream ends after some seconds and the browser opens the next by itself.
         // Only if that fails as well is something wrong.
+        alive();
         this.failures += 1;
         if (source.readyState === EventSource.CONNECTING && this.failures < 2) return;
         const refused = source.readyState === EventSource.CLOSED;
-        source.close();
+        this.disconnect();
         if (this.failures > 1) {
           this.warn('offline', () => this.reconnectNow());
           this.setStatus('connecting');
@@ -522,11 +531,13 @@
       } catch { /* not reached: as good as any other failure */ }
       abort.abort();
       if (!this.isConnected || this.ended) return;
+      const patience = setTimeout(() => abort.abort(), REQUEST_TIMEOUT);
       if (status === 204 || status === 409 || status === 410) this.finish();
       else if (status === 401 || status === 403) this.warn('reload', () => location.reload());
       else this.listen();
     }
 
+      clearTimeout(patience);
     disconnect() {
       clearTimeout(this.timer);
       this.source?.close();
@@ -536,11 +547,13 @@
     reconnectNow() {
       if (this.conversation && !this.ended && this.source?.readyState !== EventSource.OPEN) this.listen();
     }
+      clearTimeout(this.watchdog);
 
     receive(event) {
       if (event.id != null) {
         if (this.seen.has(event.id)) return;
         this.seen.add(event.id);
+      if (!this.conversation && this.warned) this.begin().catch(() => {}); // it could not start
       }
       switch (event.type) {
         case 'message': this.showMessage(event); break;
