@@ -282,6 +282,7 @@ def test_a_handoff(chat: Chat, site: Site) -> None:
 
 
 def test_a_handoff_that_fails(chat: Chat, site: Site) -> None:
+    assert chat.texts("header .name") == ["Robin"]
     """The visitor is told, and can go on."""
     chat.open()
     site.emit(PolyAgentTriggeredHandoff())
@@ -602,6 +603,10 @@ def test_right_to_left(chat: Chat, site: Site) -> None:
     left, right = chat.run(
         "return ['.user .bubble', '.items .agent .bubble']"
         ".map((each) => root.querySelector(each).getBoundingClientRect().left)"
+    languages = chat.run(
+        "return [...root.querySelectorAll('.root, .items')].map((each) => each.lang)"
+    )
+    assert languages == ["en", "he-IL"]  # the strings are still those of the site
     )
     assert left < right
 
@@ -761,6 +766,42 @@ def axe_violations(chat: Chat, axe: str) -> list[str]:
     )
     chat.complaints()  # axe tries inline styles, which the site's policy refuses
     return [
+def test_the_name_is_a_heading(chat: Chat) -> None:
+    """The page's own if the page has no other."""
+    chat.open()
+    assert chat.find("[role=heading]").get_attribute("aria-level") == "2"
+    chat.run(
+        "document.querySelector('h1').remove();"
+        "const old = document.querySelector('polysync-chat');"
+        "const chat = document.createElement('polysync-chat');"
+        "Object.assign(chat.dataset, old.dataset); old.replaceWith(chat)"
+    )
+    chat.wait_for_text("[role=heading]", "Robin")
+    assert chat.find("[role=heading]").get_attribute("aria-level") == "1"
+
+
+def test_what_was_said_before_is_not_read_out(chat: Chat, site: Site) -> None:
+    """A screen reader hears the greeting and the news, not the whole conversation."""
+    live = (
+        "const log = root.querySelector('.log'), seen = [];"
+        "new MutationObserver(() => seen.push(log.ariaLive))"
+        ".observe(log, {attributeFilter: ['aria-live']}); window.seen = seen"
+    )
+    chat.open("/launcher", ready=False)
+    chat.run(live)
+    chat.find(".launcher").click()
+    chat.wait_for_bubbles(GREETING)
+    chat.say("Hi")
+    chat.until(lambda: len(chat.bubbles) == 3)
+    assert chat.run("return window.seen") == []
+    chat.run("sessionStorage.clear()")
+    chat.open("/launcher", ready=False)
+    chat.run(live)
+    chat.find(".launcher").click()
+    chat.until(lambda: chat.run("return window.seen") == ["off", "polite"])
+    assert len(chat.bubbles) == 3
+
+
         f"{rule['id']}: {node['html'][:120]} {node['failureSummary']}"
         for rule in result["violations"]
         for node in rule["nodes"]

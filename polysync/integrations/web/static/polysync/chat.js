@@ -89,6 +89,7 @@
   const TYPING_EVERY = 3_000; // ms
   const TYPING_SHOWN = { agent: 60_000, live_agent: 12_000 }; // ms, without news
   const NEAR_BOTTOM = 60; // px
+  const UNSPOKEN = 1_000; // ms: screen readers look at what is new a moment later
 
   const script = document.currentScript;
   // With "require-trusted-types-for 'script'" the site allows the policy "polysync".
@@ -228,11 +229,14 @@
       this.restartButton = h('button', { type: 'button', class: 'strong', onclick: () => this.restart() }, say('restart'));
       this.closing = h('div', { class: 'strip ended', hidden: true },
         h('p', { role: 'status' }, say('ended')), this.restartButton);
+      // The chat has the page for itself, or is a part of it.
+      const level = document.querySelector('h1') ? 2 : 1;
+      const heading = { class: 'name', ...(this.floating ? {} : { role: 'heading', 'aria-level': level }) };
       this.panel = h('section', {
         class: 'chat', id: 'chat', role: this.floating ? 'dialog' : 'region', 'aria-label': say('title'), hidden: this.floating,
         onkeydown: (event) => this.escape(event),
       },
-      h('header', {}, this.face, h('div', { class: 'who' }, h('p', { class: 'name' }, this.nameLine), this.statusLine), this.endButton,
+      h('header', {}, this.face, h('div', { class: 'who' }, h('p', heading, this.nameLine), this.statusLine), this.endButton,
         this.floating ? button('close', 'close', () => this.toggle(false)) : null),
       this.banner, h('div', { class: 'middle' }, this.log, this.newest), this.whisper,
       h('footer', {}, this.composer, this.question, this.closing));
@@ -264,13 +268,14 @@
       const keepUp = new ResizeObserver(() => { if (this.follow) this.toBottom(); });
       keepUp.observe(this.items);
       keepUp.observe(this.log);
+      this.root.lang = this.defaultLanguage;
       this.setStatus('');
     }
 
     /** Set the language of the conversation, and the direction of the layout. */
     speak(language) {
       this.language = language;
-      this.root.lang = language;
+      this.items.lang = language; // the strings around keep theirs
       this.root.dir = RIGHT_TO_LEFT.test(language) ? 'rtl' : 'ltr';
     }
 
@@ -429,12 +434,14 @@
       this.conversation = snapshot.conversation;
       this.cursor = snapshot.cursor;
       this.loading = true;
-      this.log.setAttribute('aria-busy', 'true');
+      // Nobody wants to be read again what has been said before.
+      const known = !this.seen.size && snapshot.events.some((event) => event.type === 'user');
+      if (known) this.log.setAttribute('aria-live', 'off');
       if (snapshot.language) this.speak(snapshot.language);
       for (const event of snapshot.events) this.receive(event);
       // What the visitor wrote before the conversation was there comes after it.
       this.items.append(...[...this.outbox.values()].map((sent) => sent.item));
-      this.log.removeAttribute('aria-busy');
+      if (known) setTimeout(() => this.log.setAttribute('aria-live', 'polite'), UNSPOKEN);
       this.loading = false;
       const last = snapshot.events.at(-1);
       this.showTyping(last?.type === 'typing' ? last : null);
@@ -732,6 +739,7 @@
       const minutes = wait == null ? null : Math.max(1, Math.ceil(wait / 60));
       const words = text || [
         position == null ? this.say(`handoff_${status}`) : this.say('handoff_position', { position }),
+      this.introduce(this.agents.agent); // until somebody else joins
         minutes == null ? '' : this.say('handoff_wait', { minutes }),
       ].filter(Boolean).join(' ');
       this.showTyping(null);
