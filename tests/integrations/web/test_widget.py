@@ -126,7 +126,7 @@ def test_attacks_run_nothing_in_a_browser(chat: Chat, site: Site) -> None:
         "const known = new Set('A B BLOCKQUOTE BR CODE DEL EM HR I LI OL P PRE S "
         "STRONG SUB SUP TABLE TBODY TD TH THEAD TR U UL'.split(' '));"
         "const known_attributes = new Set(['href', 'rel', 'target', 'title', 'start']);"
-        "return [...root.querySelectorAll('.bubble *')].filter((each) => "
+        "return [...root.querySelectorAll('.bubble :not(.wide)')].filter((each) => "
         "!each.closest('.typing') && (!known.has(each.tagName) || "
         "[...each.attributes].some(({name}) => !known_attributes.has(name)) || "
         "each.tagName === 'A' && each.hasAttribute('href') && "
@@ -230,6 +230,8 @@ def test_cards_and_phone_numbers(chat: Chat, site: Site) -> None:
                     call_to_action_text="Open it",
                 ),
                 Attachment(title="Bad", content_url="javascript:window.pwned=1"),
+                Attachment(content_url="javascript:window.pwned=1"),
+                Attachment(title="Wines", content_url="https://b.example/wines"),
             ),
             chat_call_actions=(
                 ChatCallAction(title="Call us", contact_number="+44 (0)20 79"),
@@ -245,6 +247,7 @@ def test_cards_and_phone_numbers(chat: Chat, site: Site) -> None:
     picture = card.find_element("tag name", "img")
     chat.until(lambda: picture.get_property("naturalWidth") > 0)
     assert chat.texts("div.card") == ["Bad"]
+    assert chat.texts("a.card") == ["MenuOpen it", "Winesb.example"]
     call = chat.find("a.call")
     assert call.get_attribute("href") == "tel:+442079"
     assert "+44 (0)20 79" in call.text
@@ -279,10 +282,10 @@ def test_a_handoff(chat: Chat, site: Site) -> None:
     assert faces == ["/agent.svg", "/live.svg"]
     site.emit(LiveAgentLeft())
     chat.wait_for_text(".notice", "Maria has left the conversation.")
+    assert chat.texts("header .name") == ["Robin"]
 
 
 def test_a_handoff_that_fails(chat: Chat, site: Site) -> None:
-    assert chat.texts("header .name") == ["Robin"]
     """The visitor is told, and can go on."""
     chat.open()
     site.emit(PolyAgentTriggeredHandoff())
@@ -305,10 +308,6 @@ def test_typing_is_told_to_a_person_only(chat: Chat, site: Site) -> None:
     assert site.posted("typing") == [{"state": "started"}]
 
 
-# --- when things go wrong ----------------------------------------------------------
-
-
-def test_a_message_that_fails_can_be_sent_again(chat: Chat, site: Site) -> None:
 def test_enter_within_a_composition_sends_nothing(chat: Chat, site: Site) -> None:
     """It chooses characters, which Safari tells by the key's code alone."""
     chat.open()
@@ -323,6 +322,10 @@ def test_enter_within_a_composition_sends_nothing(chat: Chat, site: Site) -> Non
     assert site.posted("messages") == []
 
 
+# --- when things go wrong ----------------------------------------------------------
+
+
+def test_a_message_that_fails_can_be_sent_again(chat: Chat, site: Site) -> None:
     """Retry posts the same message under the same id; there is one bubble."""
     site.script = silent
     site.refuse("messages", 503, 502)
@@ -409,10 +412,6 @@ def test_a_real_failure_is_told_and_survived(chat: Chat, site: Site) -> None:
     assert "".join(chat.texts(".banner")) == ""
 
 
-def test_a_start_that_fails_can_be_tried_again(chat: Chat, site: Site) -> None:
-    """What was written meanwhile is sent then."""
-    site.script = silent
-    site.refuse("start", 503, 503)
 def test_a_stream_that_hangs_is_left(chat: Chat, site: Site) -> None:
     """Half a connection tells nothing; the page notices by itself."""
     chat.open()
@@ -439,6 +438,10 @@ def test_a_start_without_a_network_is_tried_with_one(chat: Chat, site: Site) -> 
     assert chat.texts(".banner") == [""]
 
 
+def test_a_start_that_fails_can_be_tried_again(chat: Chat, site: Site) -> None:
+    """What was written meanwhile is sent then."""
+    site.script = silent
+    site.refuse("start", 503, 503)
     chat.open(ready=False)
     chat.wait_for_text(".banner", "The chat cannot be reached right now.")
     chat.say("Anybody there?")
@@ -510,6 +513,7 @@ def test_the_visitor_ends_and_starts_anew(chat: Chat, site: Site) -> None:
     press(chat, Keys.TAB)
     press(chat, Keys.ENTER)
     chat.wait_for_text(".ended", "This conversation has ended.")
+    assert chat.focused == "Start a new conversation"
     assert site.posted("end") == [{}]
     assert chat.all("textarea") == []
     assert not any(each.is_enabled() for each in chat.all(".suggestions button"))
@@ -520,6 +524,19 @@ def test_the_visitor_ends_and_starts_anew(chat: Chat, site: Site) -> None:
     chat.until(lambda: chat.focused == "TEXTAREA")
     chat.say("Again")
     chat.until(lambda: len(chat.bubbles) == 3)
+
+
+def test_an_end_that_fails_can_be_tried_again(chat: Chat, site: Site) -> None:
+    """The conversation goes on meanwhile; the keyboard is never without a place."""
+    site.refuse("end", 503)
+    chat.open()
+    chat.find("header .tool").click()
+    chat.find(".strip .strong").click()
+    chat.wait_for_text(".banner", "cannot be reached")
+    assert chat.focused == "TEXTAREA"
+    chat.find(".banner button").click()
+    chat.wait_for_text(".ended", "This conversation has ended.")
+    assert chat.focused == "Start a new conversation"
 
 
 def test_the_agent_ends_it(chat: Chat, site: Site) -> None:
@@ -540,7 +557,6 @@ def test_a_message_to_an_ended_conversation(chat: Chat, site: Site) -> None:
     chat.open()
     chat.say("Too late")
     chat.wait_for_text(".ended", "This conversation has ended.")
-    assert chat.focused == "Start a new conversation"
     assert chat.all(".state button") == []
 
 
@@ -553,19 +569,6 @@ def test_the_launcher(chat: Chat, site: Site) -> None:
 
     chat.open("/launcher", ready=False)
     launcher = chat.find(".launcher")
-def test_an_end_that_fails_can_be_tried_again(chat: Chat, site: Site) -> None:
-    """The conversation goes on meanwhile; the keyboard is never without a place."""
-    site.refuse("end", 503)
-    chat.open()
-    chat.find("header .tool").click()
-    chat.find(".strip .strong").click()
-    chat.wait_for_text(".banner", "cannot be reached")
-    assert chat.focused == "TEXTAREA"
-    chat.find(".banner button").click()
-    chat.wait_for_text(".ended", "This conversation has ended.")
-    assert chat.focused == "Start a new conversation"
-
-
     assert launcher.get_attribute("aria-expanded") == "false"
     assert site.requests == []
     launcher.click()
@@ -600,13 +603,13 @@ def test_right_to_left(chat: Chat, site: Site) -> None:
         ".map((each) => getComputedStyle(each).direction)"
     )
     assert directions == ["rtl", "ltr", "ltr", "rtl"]
-    left, right = chat.run(
-        "return ['.user .bubble', '.items .agent .bubble']"
-        ".map((each) => root.querySelector(each).getBoundingClientRect().left)"
     languages = chat.run(
         "return [...root.querySelectorAll('.root, .items')].map((each) => each.lang)"
     )
     assert languages == ["en", "he-IL"]  # the strings are still those of the site
+    left, right = chat.run(
+        "return ['.user .bubble', '.items .agent .bubble']"
+        ".map((each) => root.querySelector(each).getBoundingClientRect().left)"
     )
     assert left < right
 
@@ -626,11 +629,57 @@ def test_a_phone(chat: Chat, site: Site) -> None:
     assert (box["x"], box["y"], box["width"], box["height"]) == (0, 0, 360, 640)
     wide = chat.run(
         "return [...root.querySelectorAll('.chat *')].filter((each) => "
-        "each.checkVisibility() && each.getBoundingClientRect().right > 361)"
+        "each.checkVisibility() && !each.closest('table')"
+        " && each.getBoundingClientRect().right > 361)"
         ".map((each) => each.className)"
     )
     assert wide == []
     assert chat.run("return document.documentElement.scrollWidth") <= 360
+
+
+def test_a_screen_of_little_height(chat: Chat) -> None:
+    """A phone on its side, or a page at 200 %: the floating panel fills the screen."""
+    chat.resize(640, 360)
+    chat.open("/launcher")
+    box = chat.run(
+        "return root.querySelector('.chat').getBoundingClientRect().toJSON()"
+    )
+    assert (box["width"], box["height"]) == (640, 360)
+
+
+def test_a_wide_table_is_scrolled(chat: Chat, site: Site) -> None:
+    """No word or price is broken in two; the keyboard gets there."""
+    chat.resize(320, 568)
+    chat.open()
+    cells = ["Carbonara", "12.50", "Vegetarian", "Allergens", "Portion", "Calories"]
+    row = "|" + "|".join(cells) + "|\n"
+    site.emit(say(row + "|---" * 6 + "|\n" + row + "\n|a|\n|---|\n|b|"))
+    chat.until(lambda: len(chat.all(".wide")) == 2)
+    stops = chat.run(
+        "return [...root.querySelectorAll('.wide')].map((e) => e.tabIndex)"
+    )
+    assert stops == [0, -1]
+    heights = chat.run(
+        "return [...root.querySelectorAll('td')].map((each) => each.offsetHeight)"
+    )
+    assert max(heights) < 2 * 21  # px, one line
+    assert chat.run("return document.documentElement.scrollWidth") <= 320
+
+
+def test_forced_colors(chat: Chat, site: Site) -> None:
+    """The field's focus and the dots are there without colours of our own."""
+    chat.emulate(forced_colors="active")
+    chat.open()
+    site.emit(PolyAgentThinking())
+    chat.find(".typing")
+    chat.find("textarea").click()
+    outline, dot, ground = chat.run(
+        "return [getComputedStyle(root.querySelector('.composer')).outlineStyle,"
+        "...['.typing span', '.chat'].map((each) =>"
+        " getComputedStyle(root.querySelector(each)).backgroundColor)]"
+    )
+    assert outline == "solid"
+    assert dot != ground
 
 
 @pytest.mark.parametrize("how", ["system", "option"])
@@ -717,6 +766,42 @@ def test_who_reads_above_is_not_pulled_down(chat: Chat, site: Site) -> None:
     chat.until(lambda: not chat.all(".newest"))
 
 
+def test_the_name_is_a_heading(chat: Chat) -> None:
+    """The page's own if the page has no other."""
+    chat.open()
+    assert chat.find("[role=heading]").get_attribute("aria-level") == "2"
+    chat.run(
+        "document.querySelector('h1').remove();"
+        "const old = document.querySelector('polysync-chat');"
+        "const chat = document.createElement('polysync-chat');"
+        "Object.assign(chat.dataset, old.dataset); old.replaceWith(chat)"
+    )
+    chat.wait_for_text("[role=heading]", "Robin")
+    assert chat.find("[role=heading]").get_attribute("aria-level") == "1"
+
+
+def test_what_was_said_before_is_not_read_out(chat: Chat, site: Site) -> None:
+    """A screen reader hears the greeting and the news, not the whole conversation."""
+    live = (
+        "const log = root.querySelector('.log'), seen = [];"
+        "new MutationObserver(() => seen.push(log.ariaLive))"
+        ".observe(log, {attributeFilter: ['aria-live']}); window.seen = seen"
+    )
+    chat.open("/launcher", ready=False)
+    chat.run(live)
+    chat.find(".launcher").click()
+    chat.wait_for_bubbles(GREETING)
+    chat.say("Hi")
+    chat.until(lambda: len(chat.bubbles) == 3)
+    assert chat.run("return window.seen") == []
+    chat.run("sessionStorage.clear()")
+    chat.open("/launcher", ready=False)
+    chat.run(live)
+    chat.find(".launcher").click()
+    chat.until(lambda: chat.run("return window.seen") == ["off", "polite"])
+    assert len(chat.bubbles) == 3
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("path", ["/", "/launcher"])
 def test_axe_finds_nothing(
@@ -766,42 +851,6 @@ def axe_violations(chat: Chat, axe: str) -> list[str]:
     )
     chat.complaints()  # axe tries inline styles, which the site's policy refuses
     return [
-def test_the_name_is_a_heading(chat: Chat) -> None:
-    """The page's own if the page has no other."""
-    chat.open()
-    assert chat.find("[role=heading]").get_attribute("aria-level") == "2"
-    chat.run(
-        "document.querySelector('h1').remove();"
-        "const old = document.querySelector('polysync-chat');"
-        "const chat = document.createElement('polysync-chat');"
-        "Object.assign(chat.dataset, old.dataset); old.replaceWith(chat)"
-    )
-    chat.wait_for_text("[role=heading]", "Robin")
-    assert chat.find("[role=heading]").get_attribute("aria-level") == "1"
-
-
-def test_what_was_said_before_is_not_read_out(chat: Chat, site: Site) -> None:
-    """A screen reader hears the greeting and the news, not the whole conversation."""
-    live = (
-        "const log = root.querySelector('.log'), seen = [];"
-        "new MutationObserver(() => seen.push(log.ariaLive))"
-        ".observe(log, {attributeFilter: ['aria-live']}); window.seen = seen"
-    )
-    chat.open("/launcher", ready=False)
-    chat.run(live)
-    chat.find(".launcher").click()
-    chat.wait_for_bubbles(GREETING)
-    chat.say("Hi")
-    chat.until(lambda: len(chat.bubbles) == 3)
-    assert chat.run("return window.seen") == []
-    chat.run("sessionStorage.clear()")
-    chat.open("/launcher", ready=False)
-    chat.run(live)
-    chat.find(".launcher").click()
-    chat.until(lambda: chat.run("return window.seen") == ["off", "polite"])
-    assert len(chat.bubbles) == 3
-
-
         f"{rule['id']}: {node['html'][:120]} {node['failureSummary']}"
         for rule in result["violations"]
         for node in rule["nodes"]

@@ -488,25 +488,25 @@
       const source = new EventSource(`${this.base}/events?after=${encodeURIComponent(this.cursor)}`);
       this.source = source;
       let steady = 0;
-      source.onopen = () => {
-        steady = setTimeout(() => this.steady(), this.failures ? STEADY_AFTER : 0);
-      };
-      source.onmessage = ({ data, lastEventId }) => {
-        if (lastEventId) this.cursor = lastEventId;
-        this.receive(JSON.parse(data));
-      };
       // A network that went away without a word ends no stream.
       const alive = () => {
         clearTimeout(this.watchdog);
         this.watchdog = setTimeout(() => this.listen(), SILENT_FOR);
       };
       alive();
-      source.onerror = () => {
+      source.onopen = () => {
         alive();
+        steady = setTimeout(() => this.steady(), this.failures ? STEADY_AFTER : 0);
+      };
+      source.onmessage = ({ data, lastEventId }) => {
+        alive();
+        if (lastEventId) this.cursor = lastEventId;
+        this.receive(JSON.parse(data));
+      };
+      source.onerror = () => {
         clearTimeout(steady);
         // A stream ends after some seconds and the browser opens the next by itself.
         // Only if that fails as well is something wrong.
-        alive();
         this.failures += 1;
         if (source.readyState === EventSource.CONNECTING && this.failures < 2) return;
         const refused = source.readyState === EventSource.CLOSED;
@@ -531,36 +531,36 @@
     /** Ask why the stream was refused: an EventSource does not say. */
     async inquire() {
       const abort = new AbortController();
+      const patience = setTimeout(() => abort.abort(), REQUEST_TIMEOUT);
       let status = 0;
       try {
         const address = `${this.base}/events?after=${encodeURIComponent(this.cursor)}`;
         status = (await fetch(address, { credentials: 'same-origin', signal: abort.signal })).status;
       } catch { /* not reached: as good as any other failure */ }
+      clearTimeout(patience);
       abort.abort();
       if (!this.isConnected || this.ended) return;
-      const patience = setTimeout(() => abort.abort(), REQUEST_TIMEOUT);
       if (status === 204 || status === 409 || status === 410) this.finish();
       else if (status === 401 || status === 403) this.warn('reload', () => location.reload());
       else this.listen();
     }
 
-      clearTimeout(patience);
     disconnect() {
       clearTimeout(this.timer);
+      clearTimeout(this.watchdog);
       this.source?.close();
       this.source = null;
     }
 
     reconnectNow() {
+      if (!this.conversation && this.warned) this.begin().catch(() => {}); // it could not start
       if (this.conversation && !this.ended && this.source?.readyState !== EventSource.OPEN) this.listen();
     }
-      clearTimeout(this.watchdog);
 
     receive(event) {
       if (event.id != null) {
         if (this.seen.has(event.id)) return;
         this.seen.add(event.id);
-      if (!this.conversation && this.warned) this.begin().catch(() => {}); // it could not start
       }
       switch (event.type) {
         case 'message': this.showMessage(event); break;
@@ -650,9 +650,16 @@
       // The one place for HTML: the server has sanitised it.
       reply.bubble.innerHTML = policy ? policy.createHTML(event.html) : event.html;
       reply.bubble.hidden = !event.html;
+      for (const table of reply.bubble.querySelectorAll('table')) {
+        const frame = h('div', { class: 'wide' });
+        table.replaceWith(frame);
+        frame.append(table);
+        // What is wider than its bubble can be scrolled with the keyboard too.
+        if (frame.scrollWidth > frame.clientWidth) frame.tabIndex = 0;
+      }
       for (const extra of reply.extras) extra.remove();
       reply.extras = [
-        ...event.attachments.map((each) => this.card(each)),
+        ...event.attachments.filter(({ title, url, image }) => title || url || image).map((each) => this.card(each)),
         ...event.calls.map((call) => h('a', { class: 'call', href: call.url }, icon('phone'),
           h('span', {}, call.title ? h('bdi', {}, call.title) : null, h('bdi', { class: 'number', dir: 'ltr' }, call.number)))),
       ];
@@ -668,7 +675,7 @@
         image ? picture(image, 'preview') : null,
         h('span', { class: 'card-text' },
           title ? h('span', { class: 'card-title', dir: 'auto' }, title) : null,
-          url ? h('span', { class: 'card-action' }, h('bdi', {}, action || title || new URL(url).host || url), icon('link')) : null),
+          url ? h('span', { class: 'card-action' }, h('bdi', {}, action || new URL(url).host || url), icon('link')) : null),
       ];
       return url
         ? h('a', { class: 'card', href: url, target: '_blank', rel: 'noopener noreferrer nofollow' }, ...body)
@@ -732,6 +739,7 @@
       this.showTyping(null);
       this.notice(this.say('left', { name: agent?.name || this.live?.name || this.say('live_agent') }));
       this.live = null;
+      this.introduce(this.agents.agent); // until somebody else joins
     }
 
     showHandoff({ status, position, wait, text }) {
@@ -739,7 +747,6 @@
       const minutes = wait == null ? null : Math.max(1, Math.ceil(wait / 60));
       const words = text || [
         position == null ? this.say(`handoff_${status}`) : this.say('handoff_position', { position }),
-      this.introduce(this.agents.agent); // until somebody else joins
         minutes == null ? '' : this.say('handoff_wait', { minutes }),
       ].filter(Boolean).join(' ');
       this.showTyping(null);
@@ -875,6 +882,7 @@
 
     finish() {
       if (this.ended) return;
+      const focused = this.shadowRoot.activeElement; // before anything that has it goes
       this.ended = true;
       this.disconnect();
       this.decide();
@@ -902,6 +910,5 @@
     const element = document.createElement('polysync-chat');
     Object.assign(element.dataset, script.dataset, { mode: target ? 'page' : 'launcher' });
     place.append(element);
-      const focused = this.shadowRoot.activeElement; // before anything that has it goes
   }
 })();
