@@ -280,8 +280,12 @@ class _Keeper:
             else:
                 logger.warning("the lock of a conversation was lost in the cache")
                 self._held.pop(token, None)
-        except Exception:
-            logger.exception("the lock of a conversation could not be renewed")
+        except Exception as error:
+            # Without its text: it may quote the cache's address with its password.
+            logger.error(
+                "a conversation's lock could not be renewed: the cache failed (%s)",
+                type(error).__name__,
+            )
 
 
 _keeper = _Keeper()

@@ -62,7 +62,7 @@ class SessionState(Value):
         """
         try:
             data = json.loads(text)
-        except ValueError:
+        except (ValueError, RecursionError):
             # Nothing of the text goes into the error: it may hold the token.
             raise ConfigurationError("not a session state: no JSON") from None
         if not isinstance(data, dict) or data.get("version") != _VERSION:

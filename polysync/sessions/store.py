@@ -182,9 +182,13 @@ class CacheStore:
         finally:
             try:
                 held.__exit__(None, None, None)
-            except Exception:
-                # It expires by itself, and what was done is done.
-                logger.warning("a lock could not be given back", exc_info=True)
+            except Exception as error:
+                # It expires by itself, and what was done is done. Without its text:
+                # it may quote the address of the cache with its password.
+                logger.warning(
+                    "a lock could not be given back: the cache failed (%s)",
+                    type(error).__name__,
+                )
 
     def _name(self, kind: str, key: str) -> str:
         # Hashed: memcached takes no long keys and no odd characters, and a key may be

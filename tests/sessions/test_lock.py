@@ -116,13 +116,14 @@ def test_a_renewal_that_fails_is_tried_again(
         def get(self, key: str) -> object:
             if threading.current_thread().name.startswith("polysync-") and self.fails:
                 self.fails -= 1
-                raise OSError("away")
+                raise OSError("redis://:secret@away")
             return super().get(key)
 
     cache = Flaky()
     with cache_lock(cache, "k", 1.0):
         assert cache.renewed.wait(5)
-    assert "could not be renewed" in caplog.text
+    assert "could not be renewed: the cache failed (OSError)" in caplog.text
+    assert "secret" not in caplog.text
 
 
 def test_an_expired_entry_that_blocks_is_removed() -> None:

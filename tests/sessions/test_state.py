@@ -93,6 +93,7 @@ def test_what_an_earlier_version_lacks_has_a_default() -> None:
         '{"version": 2}',
         "{secret",
         b"\xff",
+        "[" * 100_000,
         '{"version": 1}',
         '{"version": 1, "session_id": "s", "access_token": "secret"}',
         '{"version": 1, "session_id": 1, "access_token": "secret", "base_url": "x"}',

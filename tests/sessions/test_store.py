@@ -188,11 +188,12 @@ def test_a_lock_that_cannot_be_given_back_is_no_error(
 
     class Lost(MemoryCache):
         def delete(self, key: str) -> bool:
-            raise OSError("gone")
+            raise OSError("redis://:secret@gone")
 
     with caplog.at_level(logging.WARNING), CacheStore(Lost()).lock("k"):
         pass
-    assert "given back" in caplog.text
+    assert "given back: the cache failed (OSError)" in caplog.text
+    assert "secret" not in caplog.text  # nor in a traceback
 
 
 def test_locks_of_ones_own_directory(tmp_path: Path) -> None:
