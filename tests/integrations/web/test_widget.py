@@ -638,13 +638,22 @@ def test_a_phone(chat: Chat, site: Site) -> None:
 
 
 def test_a_screen_of_little_height(chat: Chat) -> None:
-    """A phone on its side, or a page at 200 %: the floating panel fills the screen."""
+    """A phone on its side, or a page at 200 %: the panel is a modal dialog there."""
+    from selenium.webdriver.common.keys import Keys
+
     chat.resize(640, 360)
     chat.open("/launcher")
     box = chat.run(
         "return root.querySelector('.chat').getBoundingClientRect().toJSON()"
     )
     assert (box["width"], box["height"]) == (640, 360)
+    assert chat.find(".chat").get_attribute("aria-modal") == "true"
+    press(chat, Keys.TAB)
+    assert chat.focused == "Send"
+    press(chat, Keys.TAB)  # the page below cannot be seen
+    assert chat.focused == "End conversation"
+    press(chat, Keys.SHIFT, Keys.TAB)
+    assert chat.focused == "Send"
 
 
 def test_a_wide_table_is_scrolled(chat: Chat, site: Site) -> None:

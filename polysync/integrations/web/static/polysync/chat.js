@@ -234,7 +234,7 @@
       const heading = { class: 'name', ...(this.floating ? {} : { role: 'heading', 'aria-level': level }) };
       this.panel = h('section', {
         class: 'chat', id: 'chat', role: this.floating ? 'dialog' : 'region', 'aria-label': say('title'), hidden: this.floating,
-        onkeydown: (event) => this.escape(event),
+        onkeydown: (event) => { this.escape(event); this.stay(event); },
       },
       h('header', {}, this.face, h('div', { class: 'who' }, h('p', heading, this.nameLine), this.statusLine), this.endButton,
         this.floating ? button('close', 'close', () => this.toggle(false)) : null),
@@ -336,6 +336,7 @@
       this.launcher.setAttribute('aria-expanded', String(open));
       this.launcher.setAttribute('aria-label', this.say(open ? 'close' : 'open'));
       this.root.classList.toggle('open', open);
+      this.panel.setAttribute('aria-modal', String(this.covers));
       this.remember('open', open);
       this.unread = 0;
       this.badge.hidden = true;
@@ -358,6 +359,22 @@
       else if (this.floating) this.toggle(false);
       else return;
       event.stopPropagation();
+    }
+
+    /** Whether the panel is all that can be seen: then there is no launcher beside it. */
+    get covers() {
+      return this.floating && !this.panel.hidden && !this.launcher.getClientRects().length;
+    }
+
+    /** Keep the focus from going where it cannot be seen. */
+    stay(event) {
+      if (event.key !== 'Tab' || !this.covers) return;
+      const stops = [...this.panel.querySelectorAll('a[href], button:enabled, textarea, [tabindex="0"]')]
+        .filter((each) => each.getClientRects().length);
+      const [from, to] = event.shiftKey ? [stops[0], stops.at(-1)] : [stops.at(-1), stops[0]];
+      if (this.shadowRoot.activeElement !== from) return;
+      event.preventDefault();
+      to.focus();
     }
 
     // Only whether the panel was open; nothing of the conversation is kept here.
