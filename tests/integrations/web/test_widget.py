@@ -428,6 +428,28 @@ def test_a_stream_that_hangs_is_left(chat: Chat, site: Site) -> None:
     assert chat.texts(".banner") == [""]
 
 
+def test_a_hidden_page_leaves_the_connections_to_others(chat: Chat, site: Site) -> None:
+    """A browser has six for a site; who comes back sees what was missed."""
+    hide = (
+        "Object.defineProperty(document, 'hidden', {value: %s, configurable: true});"
+        "document.dispatchEvent(new Event('visibilitychange'))"
+    )
+    resting = "return document.querySelector('polysync-chat').source === null"
+    chat.open()
+    chat.run(hide % "true")
+    chat.until(lambda: chat.run(resting))
+    site.emit(say("Meanwhile"))
+    assert chat.texts(".banner") == [""]
+    chat.run(hide % "false")
+    chat.wait_for_bubbles(GREETING, "Meanwhile")
+    site.emit(PolyAgentTriggeredHandoff())
+    chat.wait_for_text(".notice", "Handing you over")
+    chat.run(hide % "true")
+    site.emit(LiveAgentJoined(agent=Agent(name="Maria")))
+    chat.wait_for_text(".notice", "Maria has joined")
+    assert not chat.run(resting)
+
+
 def test_a_start_without_a_network_is_tried_with_one(chat: Chat, site: Site) -> None:
     """Nobody has to click when the network comes."""
     site.refuse("start", 503)

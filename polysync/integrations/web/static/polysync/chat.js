@@ -84,6 +84,8 @@
   const REQUEST_TIMEOUT = 45_000; // ms
   const STEADY_AFTER = 500; // ms: a stream that lives this long was no failure
   const SILENT_FOR = 60_000; // ms: a stream ends much sooner, so this one hangs
+  const GLANCE = 1_000; // ms: how long a page that nobody sees looks for news,
+  const REST = 20_000; // ms: and how long it does not
   const BACKOFF = 1_000; // ms, doubled each time
   const BACKOFF_MAX = 30_000; // ms
   const TYPING_EVERY = 3_000; // ms
@@ -159,6 +161,10 @@
       this.listeners = new AbortController();
       const { signal } = this.listeners;
       window.addEventListener('online', () => this.reconnectNow(), { signal });
+      document.addEventListener('visibilitychange', () => {
+        this.settle();
+        if (!document.hidden) this.reconnectNow();
+      }, { signal });
       // A page in the browser's history must not hold a connection.
       window.addEventListener('pagehide', () => this.disconnect(), { signal });
       window.addEventListener('pageshow', (event) => {
@@ -513,6 +519,7 @@
       alive();
       source.onopen = () => {
         alive();
+        this.settle();
         steady = setTimeout(() => this.steady(), this.failures ? STEADY_AFTER : 0);
       };
       source.onmessage = ({ data, lastEventId }) => {
@@ -543,6 +550,21 @@
       // What the server says of its own connection begins anew with each stream.
       if (this.warned === 'offline' || this.warned === 'reconnecting') this.warn('');
       this.setStatus(this.waiting ? 'waiting' : 'online');
+    }
+
+    /** Leave the stream to others if nobody sees this page.
+     *
+     * With HTTP/1.1 a browser has six connections for all tabs of a site, and each stream
+     * holds one. Who waits for a person is not left alone for a moment.
+     */
+    settle() {
+      if (!this.source) return;
+      clearTimeout(this.timer);
+      if (!document.hidden || this.live || this.waiting) return;
+      this.timer = setTimeout(() => {
+        this.disconnect();
+        this.timer = setTimeout(() => this.listen(), REST);
+      }, GLANCE);
     }
 
     /** Ask why the stream was refused: an EventSource does not say. */
