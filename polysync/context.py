@@ -59,6 +59,10 @@ def sign_context(
     whole = isinstance(lifetime, int) and not isinstance(lifetime, bool)
     if not whole or not 0 < lifetime <= MAX_LIFE:
         raise ConfigurationError(f"lifetime must be 1 to {MAX_LIFE} whole seconds")
+    try:
+        key = secret.encode()
+    except UnicodeEncodeError:  # it would quote the secret
+        raise ConfigurationError("secret holds what UTF-8 cannot") from None
     _check(context)
     try:
         import jwt
@@ -74,7 +78,7 @@ def sign_context(
             "exp": issued + lifetime,
             "ctx": dict(context),
         },
-        secret.encode(),
+        key,
         algorithm="HS256",
         headers={"kid": key_id},
     )

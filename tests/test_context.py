@@ -99,6 +99,7 @@ def test_a_context_that_the_server_refuses_is_refused_here(context: Any) -> None
         {"lifetime": float("nan")},
         {"lifetime": "30"},
         {"key_id": "k" * 20_000},
+        {"secret": SECRET + "\udcff"},  # bytes of the environment that are no UTF-8
     ],
 )
 def test_wrong_arguments_are_refused_without_the_secret(wrong: dict[str, Any]) -> None:
@@ -106,6 +107,7 @@ def test_wrong_arguments_are_refused_without_the_secret(wrong: dict[str, Any]) -
     with pytest.raises(ConfigurationError) as caught:
         sign({}, **wrong)
     assert SECRET not in str(caught.value)
+    assert caught.value.__cause__ is None
 
 
 def test_without_pyjwt_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:

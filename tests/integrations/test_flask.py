@@ -587,6 +587,56 @@ def test_a_misspelt_setting_is_named(echo: Sandbox) -> None:
         _ = polysync.service
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "words"),
+    [
+        ("TIMEOUT", "20s", "must be a number, not str"),
+        ("MAX_STREAMS", True, "must be a number, not bool"),
+        ("STORE_TIMEOUT", None, "must be a number, not NoneType"),
+        ("CONTEXT_KEY_ID", 7, "must be a text, not int"),
+        ("TITLE", 7, "must be a text, not int"),
+        ("CLIENT_OPTIONS", "{}", "must be a dictionary, not str"),
+        ("CLIENT_OPTIONS", {"timout": 3}, "timout"),
+        ("ENCRYPTION_KEYS", "secret", "must be a list, not str"),
+        ("TRUSTED_ORIGINS", "https://www.example.com", "must be a list, not str"),
+        ("TRUSTED_ORIGINS", ["https://www.example.com/"], "no origin"),
+        ("TRUSTED_ORIGINS", [None], "no origin"),
+    ],
+)
+def test_a_wrong_setting_is_named(
+    echo: Sandbox, name: str, value: object, words: str
+) -> None:
+    """To whoever starts the site, and by the command; never with a secret."""
+    app = make_app(echo)
+    app.config[f"POLYSYNC_{name}"] = value
+    polysync = PolySync(app)
+    with app.app_context(), pytest.raises(ConfigurationError, match=words) as caught:
+        _ = polysync.service
+    assert f"POLYSYNC_{name}" in str(caught.value)
+    assert "secret" not in str(caught.value)
+    result = app.test_cli_runner().invoke(args=["polysync", "check", "--offline"])
+    assert result.exit_code == 1
+    assert f"Error: settings: POLYSYNC_{name}" in result.output
+
+
+def test_half_an_origin_is_none_that_is_trusted(echo: Sandbox) -> None:
+    """One text for a list of origins does not let in what is part of it."""
+    app = make_app(echo, POLYSYNC_TRUSTED_ORIGINS="https://www.example.com")
+    PolySync(app)
+    visitor = Visitor(app)
+    visitor.open()
+    headers = {"Origin": "https://www.example.co"}
+    assert visitor.post("start", headers=headers).status_code >= 400
+    assert not echo.received.requests
+
+
+def test_an_application_without_the_extension_says_so() -> None:
+    """Rather than a bare KeyError."""
+    polysync = PolySync()
+    with Flask(__name__).app_context(), pytest.raises(RuntimeError, match="init_app"):
+        _ = polysync.pool
+
+
 def test_several_processes_need_a_shared_store(
     echo: Sandbox, caplog: pytest.LogCaptureFixture
 ) -> None:

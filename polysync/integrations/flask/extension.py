@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import secrets
 import threading
 from collections.abc import Callable, Mapping
@@ -61,6 +62,18 @@ DEFAULTS: Mapping[str, Any] = {
     "POLYSYNC_THEME": None,
     "POLYSYNC_LANGUAGE": None,
 }
+
+#: What a setting has to be, by its default.
+_KINDS: Mapping[type, tuple[Any, str]] = {
+    type(None): ((str, type(None)), "a text"),
+    str: ((str, type(None)), "a text"),
+    int: ((int, float), "a number"),
+    float: ((int, float), "a number"),
+    tuple: ((list, tuple, set, frozenset), "a list"),
+    dict: (Mapping, "a dictionary"),
+}
+
+_ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://[^/?#]+")
 
 Context = Mapping[str, "str | int | float | bool | None"]
 
@@ -158,8 +171,11 @@ class PolySync:
 
         Raises:
             ConfigurationError: A setting is missing or wrong.
+            RuntimeError: There is no current application, or it lacks the extension.
         """
-        state: State = current_app.extensions["polysync"]
+        state: State | None = current_app.extensions.get("polysync")
+        if state is None:
+            raise RuntimeError("this application has no PolySync: call init_app(app)")
         return state.service()
 
     @property
@@ -270,6 +286,14 @@ class State:
             )
 
     def _make(self) -> ChatService:
+        unknown = {
+            name
+            for name in self._config
+            if name.startswith("POLYSYNC_") and name not in DEFAULTS
+        }
+        if unknown:
+            raise ConfigurationError(f"unknown settings: {', '.join(sorted(unknown))}")
+        _check(self._config)
         setting = {
             name.removeprefix("POLYSYNC_").lower(): self._config[name]
             for name in DEFAULTS
@@ -282,22 +306,18 @@ class State:
         )
         given = ("connector_token", "host", "environment")
         options = {name: setting[name] for name in given}
-        unknown = {
-            name
-            for name in self._config
-            if name.startswith("POLYSYNC_") and name not in DEFAULTS
-        }
-        if unknown:
-            raise ConfigurationError(f"unknown settings: {', '.join(sorted(unknown))}")
-        pool = ClientPool(
-            store,
-            max_clients=setting["max_clients"],
-            idle_timeout=setting["idle_timeout"],
-            # The greeting comes by the stream: nobody need wait for it.
-            wait="session",
-            configure=self._configure,
-            **{**options, **setting["client_options"]},
-        )
+        try:
+            pool = ClientPool(
+                store,
+                max_clients=setting["max_clients"],
+                idle_timeout=setting["idle_timeout"],
+                # The greeting comes by the stream: nobody need wait for it.
+                wait="session",
+                configure=self._configure,
+                **{**options, **setting["client_options"]},
+            )
+        except TypeError as error:  # an option that there is not
+            raise ConfigurationError(f"POLYSYNC_CLIENT_OPTIONS: {error}") from error
         return ChatService(
             pool,
             timeout=setting["timeout"],
@@ -305,3 +325,24 @@ class State:
             keep_alive=setting["keep_alive"],
             max_streams=setting["max_streams"],
         )
+
+
+def _check(config: Mapping[str, Any]) -> None:
+    """Check the kinds of the settings; one from the environment may be of any.
+
+    No value is quoted but origins, as it may be a secret under the wrong name.
+    """
+    for name, default in DEFAULTS.items():
+        kind, words = _KINDS[type(default)]
+        value = config[name]
+        odd = isinstance(value, bool) or not isinstance(value, kind)
+        if odd and name != "POLYSYNC_STORE":
+            raise ConfigurationError(
+                f"{name} must be {words}, not {type(value).__name__}"
+            )
+    for origin in config["POLYSYNC_TRUSTED_ORIGINS"]:
+        if not isinstance(origin, str) or not _ORIGIN.fullmatch(origin):
+            raise ConfigurationError(
+                f"POLYSYNC_TRUSTED_ORIGINS has {origin!r}, which is no origin such as "
+                "'https://www.example.com' (without a slash at the end)"
+            )
