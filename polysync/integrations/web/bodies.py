@@ -4,7 +4,9 @@
 status   code                   when
 =======  =====================  ====================================================
 400      ``bad_json``           the body is not a JSON object
-401 403  the framework's        not signed in; the CSRF token is missing or wrong
+401 403  the framework's        not signed in; the CSRF token is missing or wrong, or
+                                the request comes from another site
+404      ``no_context``         this conversation takes no signed context
 409      ``ended``              the conversation is over
 410      ``not_found``          there is no conversation, or it cannot be resumed
 413      ``too_large``          the body, or the message, is larger than allowed
@@ -12,6 +14,7 @@ status   code                   when
 422      ``empty``              there is no text in the message
 422      ``bad_value``          a field has a value that it cannot have
 429      ``busy``               too many requests; ``Retry-After`` may say how long
+500      the framework's        the site's own fault: its log says what is wrong
 502      ``upstream``           PolyAI's side failed
 503      ``unavailable``        PolyAI cannot be reached now
 504      ``timeout``            PolyAI did not answer in time

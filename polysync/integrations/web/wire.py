@@ -4,25 +4,28 @@ The page lives below one prefix (``/chat`` here) on the site's own origin. Which
 conversation is meant follows from the visitor's session cookie; the page never
 sees a connector token, an access token or a session id.
 
-====================  =========================  =====================================
-request               body (JSON)                answer
-====================  =========================  =====================================
-POST /chat/start      ``{}`` or                  200, a *snapshot* (`feed.snapshot`):
-                      ``{"new": true}``          ``conversation``, ``cursor``,
-                                                 ``events``, ``ended``,
-                                                 ``end_reason``, ``language``,
-                                                 ``capabilities``
-POST /chat/messages   ``{"text", "client_id"}``  200 ``{"event": …}``: delivered, with
-                                                 the page event of the echo; or 202
-                                                 ``{"client_id"}``: taken, the echo
-                                                 will come by the stream
-GET /chat/events      —                          200 ``text/event-stream``: page events;
-                                                 204 after the end; 410 without a
-                                                 conversation
-POST /chat/typing     ``{"state": "started"}``     204
-                      or ``"stopped"``
-POST /chat/end        ``{}``                     200 ``{"event": …}`` (the end) or 204
-====================  =========================  =====================================
+=====================  =========================  =====================================
+request                body (JSON)                answer
+=====================  =========================  =====================================
+POST /chat/start       ``{}`` or                  200, a *snapshot* (`feed.snapshot`):
+                       ``{"new": true}``          ``conversation``, ``cursor``,
+                                                  ``events``, ``ended``,
+                                                  ``end_reason``, ``language``,
+                                                  ``capabilities``
+POST /chat/messages    ``{"text", "client_id"}``  200 ``{"event": …}``: delivered, with
+                                                  the page event of the echo; or 202
+                                                  ``{"client_id"}``: taken, the echo
+                                                  will come by the stream
+GET /chat/events       —                          200 ``text/event-stream``: page
+                                                  events; 204 after the end; 410
+                                                  without a conversation
+POST /chat/typing      ``{"state": "started"}``     204
+                       or ``"stopped"``
+POST /chat/end         ``{}``                     200 ``{"event": …}`` (the end) or 204
+GET /chat/suggestions  —                          200 ``{"suggestions": [text]}``
+POST /chat/context     —                          200 ``{"token"}``: what the site says
+                                                  of the user, signed
+=====================  =========================  =====================================
 
 **Start** continues the visitor's conversation, or begins one if there is none;
 ``new`` leaves the former one, if any, and begins another. A conversation that has
