@@ -7,6 +7,7 @@ import json
 import re
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -488,15 +489,29 @@ def test_the_page_has_a_strict_policy(visitor: Visitor) -> None:
 def test_the_files_are_given_out_for_ever_by_their_version(visitor: Visitor) -> None:
     """With the version in the address they may be kept; without it they are asked."""
     page = visitor.open()
-    for address in re.findall(r'="(/chat/static/[^"]+)"', page):
+    for address in re.findall(r'="(/chat/widget/[^"]+)"', page):
         response = visitor.http.get(address.replace("&amp;", "&"))
         assert response.status_code == 200
         assert "immutable" in response.headers["Cache-Control"]
-    plain = visitor.http.get("/chat/static/chat.js")
+    plain = visitor.http.get("/chat/widget/chat.js")
     assert plain.headers["Cache-Control"] == "no-cache"
     etag = {"If-None-Match": plain.headers["ETag"]}
-    assert visitor.http.get("/chat/static/chat.js", headers=etag).status_code == 304
-    assert visitor.http.get("/chat/static/other.js").status_code == 404
+    assert visitor.http.get("/chat/widget/chat.js", headers=etag).status_code == 304
+    assert visitor.http.get("/chat/widget/other.js").status_code == 404
+
+
+def test_the_sites_own_files_stay_where_they_are(echo: Sandbox, tmp_path: Path) -> None:
+    """Also where the chat is all that the site has, without a prefix."""
+    (tmp_path / "site.css").write_text("body {}")
+    app = make_app(echo, POLYSYNC_URL_PREFIX="/")
+    app.static_folder = str(tmp_path)
+    PolySync(app)
+    http = app.test_client()
+    with http.get("/static/site.css") as response:
+        assert response.data == b"body {}"
+    page = http.get("/").get_data(as_text=True)
+    for address in re.findall(r'="(/[^"]+\.(?:js|css)[^"]*)"', page):
+        assert http.get(address).status_code == 200
 
 
 def test_no_secret_reaches_the_browser(visitor: Visitor, echo: Sandbox) -> None:

@@ -103,7 +103,8 @@ def make_blueprint(
         response.headers.setdefault("Cache-Control", "no-store")
         return response
 
-    @chat.get("/static/<name>", endpoint="asset")
+    # Not "/static": below the prefix "/", that would hide the site's own files.
+    @chat.get("/widget/<name>", endpoint="asset")
     def asset_file(name: str) -> ResponseReturnValue:
         try:
             found = asset(name)
