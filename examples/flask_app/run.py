@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import os
 import secrets
+import shutil
 import signal
 import subprocess
 import sys
@@ -64,9 +65,12 @@ def main() -> int:
 @contextmanager
 def redis_server(directory: Path) -> Iterator[str]:
     """Run a Redis that keeps nothing on disk; give its address."""
+    program = shutil.which("redis-server")
+    if program is None:
+        sys.exit("redis-server is not installed: leave out --redis, or install it")
     path = directory / "redis.sock"
     server = subprocess.Popen(
-        ["redis-server", "--port", "0", "--unixsocket", str(path), "--save", ""],
+        [program, "--port", "0", "--unixsocket", str(path), "--save", ""],
         stdout=subprocess.PIPE,
         text=True,
         # Not by the terminal's ^C: the workers need it until they have ended.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from pathlib import Path
 
@@ -42,3 +43,17 @@ def test_the_example_runs(
     assert visitor.post("messages", text="two")[0] == 200
     visitor.listen(lambda visitor: len(visitor.replies) == 2)
     assert visitor.post("end")[0] == 200
+
+
+def test_without_redis_it_says_so(tmp_path: Path) -> None:
+    """In one line, where there is no redis-server to start."""
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "examples/flask_app/run.py"), "--redis"],
+        env={"PYTHONPATH": str(ROOT), "PATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 1
+    assert done.stderr.splitlines() == [
+        "redis-server is not installed: leave out --redis, or install it"
+    ]
