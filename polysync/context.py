@@ -102,7 +102,8 @@ def _check(context: Mapping[str, Value]) -> None:
             )
         if isinstance(value, float) and not math.isfinite(value):
             raise ConfigurationError(f"context cannot hold {value} ({key!r})")
-    size = len(json.dumps(dict(context)).encode())
+    # Escaped, as in the token: whoever writes it again, it takes no more than this.
+    size = len(json.dumps(dict(context)))
     if size > MAX_CONTEXT:
         raise ConfigurationError(
             f"the context takes {size:,} bytes as JSON; {MAX_CONTEXT:,} are allowed"
