@@ -7,6 +7,7 @@ import pickle
 from typing import Any
 
 import pytest
+from django.conf import settings as django_settings
 from django.core.exceptions import ImproperlyConfigured
 from django.test import override_settings
 
@@ -37,9 +38,18 @@ def test_given_values_count() -> None:
         ({7: "a"}, "has no key 7"),
         ({"HOST": 7}, "POLYSYNC['HOST'] must be a text, not int"),
         ({"CONNECTOR_TOKEN": ["hunter2"]}, "must be a text, not list"),
-        ({"MAX_STREAMS": True}, "must be a number, not bool"),
+        ({"MAX_STREAMS": True}, "must be a whole number, 0 or more"),
+        ({"MAX_CLIENTS": -1}, "must be a whole number, 0 or more"),
+        ({"MAX_BODY": 0.5}, "must be a whole number above 0"),
         ({"STREAM_SECONDS": 0}, "must be a number above 0"),
-        ({"CACHE_TIMEOUT": "hunter2"}, "must be a number above 0"),
+        ({"STREAM_SECONDS": 26}, "25 at most"),
+        ({"KEEP_ALIVE": 16}, "15 at most"),
+        ({"REQUEST_TIMEOUT": float("inf")}, "must be a number above 0"),
+        ({"CACHE_TIMEOUT": "hunter2"}, "must be a number, 1 or more"),
+        ({"CACHE_TIMEOUT": 0.5}, "must be a number, 1 or more"),
+        ({"CACHE_PREFIX": "the chat:"}, "characters without spaces"),
+        ({"CACHE_PREFIX": "p" * 101}, "at most 100 characters"),
+        ({"CONTEXT": 7}, "must be a function or its dotted path, not int"),
         ({"LOGIN_REQUIRED": 1}, "must be True or False"),
         ({"ENCRYPTION_KEYS": "hunter2"}, "must be a list of keys"),
         ({"CLIENT": ["hunter2"]}, "must be a dictionary"),
@@ -51,6 +61,20 @@ def test_mistakes(given: Any, words: str) -> None:
         conf.read(given)
     assert words in str(caught.value)
     assert "hunter2" not in str(caught.value)
+
+
+def test_whatever_is_accepted_serves(site: None) -> None:
+    """No limit is left for the first visitor to run into."""
+    widest = {
+        "CACHE_TIMEOUT": 1,
+        "CACHE_PREFIX": "",
+        "MAX_CLIENTS": 0,
+        "MAX_STREAMS": 0,
+        "STREAM_SECONDS": 25,
+        "KEEP_ALIVE": 15,
+    }
+    with override_settings(POLYSYNC={**django_settings.POLYSYNC, **widest}):
+        assert conversations.service().streams == 0
 
 
 def test_repr_shows_no_secret() -> None:
