@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 from pathlib import Path
+from typing import Any
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 # All processes need the same one; run.py makes one up.
@@ -34,6 +35,7 @@ TIME_ZONE = "UTC"
 USE_TZ = True
 
 # The conversations, and here the sessions too: a cache that all workers share.
+CACHES: dict[str, dict[str, Any]]
 if os.environ.get("REDIS_URL"):
     CACHES = {
         "default": {
@@ -47,6 +49,8 @@ else:
             "BACKEND": "django.core.cache.backends.filebased.FileBasedCache",
             "LOCATION": os.environ.get("BISTRO_CACHE")
             or os.path.join(tempfile.gettempdir(), "bistro-cache"),
+            # By default 300: beyond that, Django would remove conversations.
+            "OPTIONS": {"MAX_ENTRIES": 100_000},
         }
     }
 SESSION_ENGINE = "django.contrib.sessions.backends.cache"

@@ -9,6 +9,7 @@
 ``polysync.W002``  the cache of the store is not shared by processes
 ``polysync.W003``  a middleware compresses answers, the stream among them
 ``polysync.W004``  ``CSRF_HEADER_NAME`` is not the one that the page sends
+``polysync.W005``  the cache of the store throws conversations out when it has many
 =================  ================================================================
 
 Django runs checks in management commands only, not under a WSGI or ASGI server:
@@ -21,7 +22,7 @@ import ast
 import importlib
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -30,6 +31,7 @@ from django.conf import ENVIRONMENT_VARIABLE
 from django.conf import settings as django_settings
 from django.core.checks import CheckMessage, Error, Warning
 from django.core.exceptions import ImproperlyConfigured
+from django.utils.module_loading import import_string
 
 from polysync.client import Client
 from polysync.errors import ConfigurationError
@@ -52,6 +54,16 @@ _LOCAL_CACHES = {
     ),
 }
 
+# These remove a third of what they keep as soon as it is more than MAX_ENTRIES, and do
+# not mind what is still needed.
+_CULLED_CACHES = (
+    "django.core.cache.backends.db.DatabaseCache",
+    "django.core.cache.backends.filebased.FileBasedCache",
+)
+#: What such a cache is to hold at least: each conversation takes an entry, and with
+#: receivers of the signals one more for each message; the site has its own.
+_ENOUGH_ENTRIES = 10_000
+
 
 def check_polysync(**_: Any) -> list[CheckMessage]:
     """Check the setting ``POLYSYNC`` and what the app needs of the others."""
@@ -59,8 +71,14 @@ def check_polysync(**_: Any) -> list[CheckMessage]:
     try:
         settings = read(getattr(django_settings, "POLYSYNC", {}))
     except ImproperlyConfigured as error:
-        return [Error(str(error), id="polysync.E002"), *found]
-    return [*_credentials(settings), *_store(settings), *found]
+        hint = "The keys are described in polysync.integrations.django.conf.Settings."
+        return [Error(str(error), hint=hint, id="polysync.E002"), *found]
+    return [
+        *_credentials(settings),
+        *_context(settings),
+        *_store(settings),
+        *found,
+    ]
 
 
 def _credentials(settings: Settings) -> Iterator[CheckMessage]:
@@ -88,14 +106,6 @@ def _credentials(settings: Settings) -> Iterator[CheckMessage]:
             hint="See the options of polysync.Client.",
             id="polysync.E002",
         )
-    if settings.context is not None and not (
-        settings.context_key_id and settings.context_secret
-    ):
-        yield Error(
-            "POLYSYNC['CONTEXT'] is set, but nothing to sign it with.",
-            hint="Set POLYSYNC['CONTEXT_KEY_ID'] and POLYSYNC['CONTEXT_SECRET'].",
-            id="polysync.E002",
-        )
     literal = settings.connector_token
     if literal and not django_settings.DEBUG and _in_source(literal):
         yield Warning(
@@ -104,6 +114,26 @@ def _credentials(settings: Settings) -> Iterator[CheckMessage]:
             "money. Take it from the environment: os.environ['…'].",
             id="polysync.W001",
         )
+
+
+def _context(settings: Settings) -> Iterator[CheckMessage]:
+    if settings.context is None:
+        return
+    if not (settings.context_key_id and settings.context_secret):
+        yield Error(
+            "POLYSYNC['CONTEXT'] is set, but nothing to sign it with.",
+            hint="Set POLYSYNC['CONTEXT_KEY_ID'] and POLYSYNC['CONTEXT_SECRET'].",
+            id="polysync.E002",
+        )
+    elif isinstance(settings.context, str):
+        try:
+            import_string(settings.context)
+        except ImportError as error:
+            yield Error(
+                f"POLYSYNC['CONTEXT'] cannot be imported: {error}",
+                hint="Name a function of the request by its dotted path.",
+                id="polysync.E002",
+            )
 
 
 def _store(settings: Settings) -> Iterator[CheckMessage]:
@@ -124,12 +154,34 @@ def _store(settings: Settings) -> Iterator[CheckMessage]:
             f"CACHES[{alias!r}], or another alias in POLYSYNC['CACHE'].",
             id="polysync.W002",
         )
+    room = _room(cache)
+    if room is not None and room < _ENOUGH_ENTRIES:
+        yield Warning(
+            f"The cache {alias!r} keeps {room:,} entries at most, and removes "
+            "conversations that go on when there are more.",
+            hint="Say CACHES[…]['OPTIONS'] = {'MAX_ENTRIES': 100_000}, or use Redis or "
+            "Memcached.",
+            id="polysync.W005",
+        )
     try:
         CacheStore(_Nothing(), encryption_keys=settings.encryption_keys)
     except ConfigurationError as error:
         yield Error(
-            f"POLYSYNC['ENCRYPTION_KEYS'] are of no use: {error}", id="polysync.E002"
+            f"POLYSYNC['ENCRYPTION_KEYS'] are of no use: {error}",
+            hint="Each is what cryptography.fernet.Fernet.generate_key() returns.",
+            id="polysync.E002",
         )
+
+
+def _room(cache: Mapping[str, Any]) -> int | None:
+    """Return how many entries a cache keeps at most; ``None`` if all that fit."""
+    if cache.get("BACKEND") not in _CULLED_CACHES:
+        return None
+    options = cache.get("OPTIONS") or {}
+    try:
+        return int(cache.get("max_entries", options.get("MAX_ENTRIES", 300)))
+    except (TypeError, ValueError):
+        return 300  # so does Django
 
 
 def _middlewares() -> Iterator[CheckMessage]:

@@ -21,8 +21,23 @@ REDIS = {
     },
     "memory": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"},
     "nothing": {"BACKEND": "django.core.cache.backends.dummy.DummyCache"},
+    "files": {
+        "BACKEND": "django.core.cache.backends.filebased.FileBasedCache",
+        "LOCATION": "/nowhere",
+    },
+    "database": {
+        "BACKEND": "django.core.cache.backends.db.DatabaseCache",
+        "LOCATION": "kept",
+        "OPTIONS": {"MAX_ENTRIES": 9_999},
+    },
+    "roomy": {
+        "BACKEND": "django.core.cache.backends.filebased.FileBasedCache",
+        "LOCATION": "/nowhere",
+        "OPTIONS": {"MAX_ENTRIES": 100_000},
+    },
 }
 SOUND = {"CONNECTOR_TOKEN": "token", "HOST": "https://www.example.com"}
+KEYS = {"CONTEXT_KEY_ID": "key", "CONTEXT_SECRET": "hunter2"}
 SESSIONS = "django.contrib.sessions.middleware.SessionMiddleware"
 CSRF = "django.middleware.csrf.CsrfViewMiddleware"
 
@@ -79,6 +94,9 @@ def test_sandbox_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
         {**SOUND, "CLIENT": {"timeout": -1}},
         {**SOUND, "CLIENT": {"tiemout": 1}},
         {**SOUND, "CONTEXT": "a.b"},
+        {**SOUND, "CONTEXT": "no_such.thing", **KEYS},
+        {**SOUND, "CONTEXT": "os.no_such", **KEYS},
+        {**SOUND, "STREAM_SECONDS": 60},
         {"CONNECTOR_TOKEN": "token"},
     ],
     ids=lambda wrong: str(list(wrong)),
@@ -87,6 +105,7 @@ def test_wrong_setting(wrong: Any) -> None:
     """A wrong setting is found before the first visitor does."""
     messages = found(wrong)
     assert ids(messages) == ["E002"]
+    assert messages[0].hint
     assert "hunter2" not in str(messages)
 
 
@@ -102,6 +121,16 @@ def test_cache_that_is_not_shared(alias: str) -> None:
     assert message.id == "polysync.W002"
     assert not message.is_serious()
     assert "Redis" in str(message.hint)
+
+
+@pytest.mark.parametrize(("alias", "room"), [("files", "300"), ("database", "9,999")])
+def test_cache_that_throws_conversations_out(alias: str, room: str) -> None:
+    """Django's own limit of entries is for pages that can be made again."""
+    (message,) = found({**SOUND, "CACHE": alias})
+    assert message.id == "polysync.W005"
+    assert f"keeps {room} entries at most" in message.msg
+    assert "MAX_ENTRIES" in str(message.hint)
+    assert found({**SOUND, "CACHE": "roomy"}) == []
 
 
 def test_no_sessions() -> None:
