@@ -9,6 +9,8 @@ import pytest
 from django.core.management import CommandError, call_command
 from django.test import override_settings
 
+from polysync.integrations.django.cache import SharedCache
+
 
 def run(command: str, *arguments: str, **options: Any) -> str:
     out = io.StringIO()
@@ -30,6 +32,31 @@ def test_check_offline(site: None, sandbox: Any) -> None:
     """Without the network, the rest can still be tried."""
     assert "ready" in run("polysync_check", "--offline")
     assert not sandbox.sessions
+
+
+def test_checks_at_the_same_time_do_not_meet(
+    site: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each has an entry of its own, as long as the store's, and removes it."""
+    kept: list[str] = []
+    gone: list[str] = []
+    real_set, real_delete = SharedCache.set, SharedCache.delete
+
+    def spy_set(self: SharedCache, key: str, *rest: Any) -> Any:
+        kept.append(key)
+        return real_set(self, key, *rest)
+
+    def spy_delete(self: SharedCache, key: str) -> Any:
+        gone.append(key)
+        return real_delete(self, key)
+
+    monkeypatch.setattr(SharedCache, "set", spy_set)
+    monkeypatch.setattr(SharedCache, "delete", spy_delete)
+    for _ in range(2):
+        run("polysync_check", "--offline")
+    assert len(set(kept)) == 2
+    assert gone == kept
+    assert min(map(len, kept)) >= len("polysync:1:state:" + 40 * "0")
 
 
 def test_check_shows_mistakes(site: None) -> None:
@@ -96,6 +123,14 @@ def test_chat_reads_lines(site: None, monkeypatch: pytest.MonkeyPatch) -> None:
     printed = run("polysync_chat")
     assert "[Harbour Table] +12025550143" in printed
     assert "Here is our menu." in printed
+
+
+def test_chat_without_standard_input(
+    site: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where it is closed, as supervisors do, there is nothing to read."""
+    monkeypatch.setattr("sys.stdin", None)
+    assert "The conversation is over." in run("polysync_chat")
 
 
 def test_chat_with_a_human(site: None, sandbox: Any) -> None:

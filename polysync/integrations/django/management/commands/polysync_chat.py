@@ -79,6 +79,8 @@ class Command(BaseCommand):
                 return
 
     def _read(self) -> str:
+        if sys.stdin is None:  # closed, as by a supervisor
+            return ""
         if sys.stdin.isatty():
             self.stdout.write("> ", ending="")
             self.stdout.flush()

@@ -66,7 +66,9 @@ class Command(BaseCommand):
         self.stdout.write(f"Settings: fine, {len(found)} warning(s).")
 
     def _cache(self, chosen: Settings) -> None:
-        key, value = f"{chosen.cache_prefix}check", secrets.token_hex(8)
+        # Its own, as others may check at the same time; as long as the store's keys.
+        value = secrets.token_hex(20)
+        key = f"{chosen.cache_prefix}1:check:{value}"
         try:
             cache = SharedCache(chosen.cache)
             cache.set(key, value, 60)
