@@ -114,11 +114,14 @@ def _key(request: HttpRequest) -> str:
 def _body(request: HttpRequest) -> tuple[bytes, str | None]:
     """Return the body and its type, unless it is too large."""
     limit = settings().max_body
-    length = request.META.get("CONTENT_LENGTH") or "0"
+    length = request.META.get("CONTENT_LENGTH") or ""
     try:
-        if not length.isdecimal() or int(length) > limit:
+        if not length:
+            body = request.read(limit + 1)  # sent in pieces, however many there are
+        elif not length.isdecimal() or int(length) > limit:
             raise RequestDataTooBig
-        body = request.body
+        else:
+            body = request.body
     except RequestDataTooBig as error:
         raise RequestError(413, "too_large", "This message is too long.") from error
     except RawPostDataException as error:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Callable
 from typing import Any
 
 import pytest
+from django.core.handlers.asgi import ASGIRequest
 from django.test import override_settings
 from django.urls import reverse
 
-from polysync.integrations.django import conversations
+from polysync.integrations.django import conversations, views
+from polysync.integrations.web.bodies import RequestError
 from tests.integrations.django.conftest import Visitor, read_events
 
 GREETING = "Hello, this is the Harbour Table. Would you like to book a table?"
@@ -270,6 +273,23 @@ def test_body_that_is_announced_too_large(visitor: Visitor) -> None:
     visitor.start()
     response = visitor.post("messages", {"text": "a"}, CONTENT_LENGTH="99999999999")
     assert error(response) == (413, "too_large")
+
+
+def test_body_without_a_length() -> None:
+    """ASGI servers pass on what is sent in pieces: no more is read than allowed."""
+    scope = {
+        "type": "http",
+        "method": "POST",
+        "path": "/chat/messages",
+        "headers": [(b"content-type", b"application/json")],
+    }
+    body = b'{"text": "Hi"}'
+    assert views._body(ASGIRequest(scope, io.BytesIO(body)))[0] == body
+    endless = io.BytesIO(b"a" * 4_000_000)
+    with pytest.raises(RequestError) as caught:
+        views._body(ASGIRequest(scope, endless))
+    assert (caught.value.status, caught.value.code) == (413, "too_large")
+    assert endless.tell() == views.settings().max_body + 1
 
 
 @pytest.mark.parametrize(
