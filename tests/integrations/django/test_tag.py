@@ -78,6 +78,9 @@ def test_tag_takes_the_nonce_of_the_policy() -> None:
     request = RequestFactory().get("/")
     request.csp_nonce = "b"  # type: ignore[attr-defined]
     assert attributes(rendered("{% polysync_chat %}", request))["nonce"] == "b"
+    request = RequestFactory().get("/")
+    request._csp_nonce = "d"  # type: ignore[attr-defined]
+    assert attributes(rendered("{% polysync_chat %}", request))["nonce"] == "d"
     tag = rendered("{% polysync_chat nonce='c' %}", csp_nonce="a")
     assert attributes(tag)["nonce"] == "c"
 

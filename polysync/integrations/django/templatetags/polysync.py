@@ -50,7 +50,9 @@ def polysync_chat(
             "processor django.template.context_processors.request"
         )
     if nonce is None:
-        nonce = context.get("csp_nonce", getattr(request, "csp_nonce", None))
+        # django-csp's middleware keeps it there, Django's own (6.0) under the other.
+        kept = getattr(request, "csp_nonce", getattr(request, "_csp_nonce", None))
+        nonce = context.get("csp_nonce", kept)
     # Also sees to it that the cookie is set.
     token = get_token(request)
     hidden = django_settings.CSRF_USE_SESSIONS or django_settings.CSRF_COOKIE_HTTPONLY
