@@ -1,7 +1,7 @@
 """Starts the site with all that it needs, and stops it all on ^C.
 
     python examples/django_site/run.py [--redis] [--asgi] [--port N] [--pace S]
-    python examples/django_site/run.py polysync_check
+    python examples/django_site/run.py polysync_chat -m "The menu, please"
 
 The sandbox runs in this process. With a word, that command of ``manage.py`` is run.
 """
@@ -17,7 +17,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from polysync.sandbox import Sandbox
@@ -78,7 +78,9 @@ def main() -> int:
     parser.add_argument(
         "--pace", type=float, default=0.4, metavar="S", help="how long the agent thinks"
     )
-    parser.add_argument("manage", nargs="*", help="a command of manage.py instead")
+    parser.add_argument(
+        "manage", nargs=argparse.REMAINDER, help="a command of manage.py instead"
+    )
     arguments = parser.parse_args()
     # A supervisor stops it like this; what it has started is to stop, too.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
@@ -105,7 +107,10 @@ def main() -> int:
         try:
             return server.wait()
         except KeyboardInterrupt:
-            return server.wait()  # ^C went to it, too
+            # In a terminal ^C went to it, too; otherwise it is stopped below.
+            with suppress(subprocess.TimeoutExpired):
+                return server.wait(5)
+            return 0
         finally:
             server.terminate()
             server.wait()

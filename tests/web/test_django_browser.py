@@ -109,11 +109,15 @@ def test_whole_conversation(chat: Chat) -> None:
     chat.until(lambda: not chat.all(".composer"))
 
 
-@pytest.mark.parametrize("command", ["check", "polysync_check"])
-def test_commands_of_the_example(command: str) -> None:
-    """The example's settings are sound."""
+@pytest.mark.parametrize(
+    "command",
+    [["check", "--tag", "polysync"], ["polysync_check"], ["--port", "1", "check"]],
+    ids=" ".join,
+)
+def test_commands_of_the_example(command: list[str]) -> None:
+    """The example's settings are sound; a command's own options are its own."""
     done = subprocess.run(
-        [*RUN, command],
+        [*RUN, *command],
         cwd=ROOT,
         env={"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin"},
         capture_output=True,
