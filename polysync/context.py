@@ -102,8 +102,11 @@ def _check(context: Mapping[str, Value]) -> None:
             )
         if isinstance(value, float) and not math.isfinite(value):
             raise ConfigurationError(f"context cannot hold {value} ({key!r})")
-    # Escaped, as in the token: whoever writes it again, it takes no more than this.
-    size = len(json.dumps(dict(context)))
+    try:
+        # Escaped, as in the token: whoever writes it again, it takes no more than this.
+        size = len(json.dumps(dict(context)))
+    except ValueError as error:  # a whole number of thousands of digits
+        raise ConfigurationError(f"context cannot be written: {error}") from error
     if size > MAX_CONTEXT:
         raise ConfigurationError(
             f"the context takes {size:,} bytes as JSON; {MAX_CONTEXT:,} are allowed"

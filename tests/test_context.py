@@ -68,6 +68,7 @@ def test_the_token_is_valid_now() -> None:
         {"a": [1]},
         {"a": float("nan")},
         {"a": float("inf")},
+        {"a": 10**9000},
         {1: "a"},
         {"a": b"bytes"},
         ["a"],

@@ -43,7 +43,10 @@ class CacheStore:
     processes that serve a conversation have to share it: a cache in the memory of one
     process loses conversations as soon as there are two. It is used by several threads
     at once; of Django's take ``django.core.cache.cache`` or a ``ConnectionProxy``, as
-    ``caches["name"]`` itself belongs to one thread.
+    ``caches["name"]`` itself belongs to one thread. Give a cache of files, or in a
+    database, room: Django's remove conversations that go on as soon as they hold more
+    than ``MAX_ENTRIES`` (300), cachelib's more than ``threshold`` (500). cachelib's
+    ``RedisCache`` needs a client without ``decode_responses``.
 
     Everything is kept as JSON text under names that begin with ``prefix``. A lock is an
     entry of its own that expires 10 s after its holder has died. Caches of files cannot

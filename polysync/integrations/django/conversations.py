@@ -181,9 +181,12 @@ class _Teller:
             with nullcontext() if store is None else store.lock(told, timeout=5.0):
                 name = f"{self._prefix}1:told:{digest}"
                 return self._cache.add(name, 1, self._timeout)
-        except Exception:
-            # Rather twice than never.
-            logger.exception("the cache cannot tell whether a signal was sent")
+        except Exception as error:
+            # Rather twice than never. Its text may quote the cache's password.
+            logger.error(
+                "whether a signal was sent is not known: the cache failed (%s)",
+                type(error).__name__,
+            )
             return True
 
 
