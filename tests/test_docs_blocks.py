@@ -232,7 +232,8 @@ class Line:
 @pytest.mark.subprocess
 def test_django_site_of_the_page(as_configured: dict[str, str], tmp_path: Path) -> None:
     """A site that is made of the page's blocks holds a conversation."""
-    site, signals, view, context = blocks("docs/howto/django.rst")
+    site, caches, signals, view, context = blocks("docs/howto/django.rst")
+    caches = caches.replace("/var/cache/shop", str(tmp_path / "cache"))
     _, settings, urls = re.split(r"^# \w+\.py$", site, flags=re.MULTILINE)
     _, about, more_settings = re.split(r"^# [\w/]+\.py$", context, flags=re.MULTILINE)
     shop = tmp_path / "shop"
@@ -242,7 +243,7 @@ def test_django_site_of_the_page(as_configured: dict[str, str], tmp_path: Path) 
         chat=f"from shop.lines import Line\n{signals}{view}{about}",
         urls=f"from django.urls import include, path\n{urls}"
         "urlpatterns = [each for each in urlpatterns if each is not ...]\n",
-        settings=f"import os\n{settings}{more_settings}"
+        settings=f"import os\n{settings}{caches}{more_settings}"
         'INSTALLED_APPS = ["django.contrib.sessions", *INSTALLED_APPS[1:]]\n'
         'MIDDLEWARE = ["django.contrib.sessions.middleware.SessionMiddleware"]\n'
         'SESSION_ENGINE = "django.contrib.sessions.backends.cache"\n'
