@@ -8,8 +8,8 @@ PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 MATRIX ?= 3.10 3.11 3.12 3.13
 PYENV_ROOT ?= $(HOME)/.pyenv
 PYTEST_ARGS ?=
-# Most tests wait for sockets most of the time. All of a file stays on one worker.
-WORKERS ?= -n 2 --dist loadfile
+# Tests wait for sockets half of the time. All of a file stays on one worker.
+WORKERS ?= -n 3 --dist loadfile
 
 # What the matrix runs on each Python: the suite without what needs a browser, a
 # server of its own, or minutes.
