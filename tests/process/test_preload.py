@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from polysync.sandbox import Sandbox, Turn
-from tests.web.conftest import TIMEOUT, Server
+from tests.web.conftest import GUNICORN_OPTIONS, TIMEOUT, Server
 
 pytestmark = [
     pytest.mark.subprocess,
@@ -45,7 +45,7 @@ def gunicorn(server: Sandbox, tmp_path: Path) -> Iterator[Server]:
     process = Server(
         [sys.executable, "-m", "gunicorn", "tests.process.preloaded_site:app"]
         + ["--preload", "--workers", "2", "--worker-class", "sync"]
-        + ["--bind", "127.0.0.1:0", "--worker-tmp-dir", "/dev/shm"],
+        + GUNICORN_OPTIONS,
         {
             "STORE_FOLDER": str(tmp_path),
             "POLYSYNC_ENVIRONMENT": server.base_url,

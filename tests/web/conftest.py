@@ -27,6 +27,14 @@ ROOT = Path(__file__).resolve().parents[2]
 TIMEOUT = 20.0 * float(os.environ.get("POLYSYNC_TEST_UNIT", "1"))  # s
 
 
+# A worker that is still booting, in the place of one that was killed, does not hear
+# that it is to stop; gunicorn then kills it, by default after 30 s.
+GUNICORN_OPTIONS = [
+    *["--bind", "127.0.0.1:0", "--worker-tmp-dir", "/dev/shm"],
+    *["--graceful-timeout", "5"],
+]
+
+
 class Server:
     """A server in a process of its own, and what it writes."""
 
@@ -91,8 +99,8 @@ class Gunicorn(Server):
     ) -> None:
         super().__init__(
             [sys.executable, "-m", "gunicorn", "tests.web.flask_site:app"]
-            + ["--bind", "127.0.0.1:0", "--workers", str(workers), *options]
-            + ["--worker-tmp-dir", "/dev/shm"],
+            + ["--workers", str(workers), *options]
+            + GUNICORN_OPTIONS,
             environment,
         )
         self.port = int(self.wait_for(r"Listening at: http://127.0.0.1:(\d+)")[1])

@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from polysync.sandbox import Sandbox
-from tests.web.conftest import ROOT, TIMEOUT, Server, Visitor, kill
+from tests.web.conftest import GUNICORN_OPTIONS, ROOT, TIMEOUT, Server, Visitor, kill
 
 pytestmark = [pytest.mark.subprocess, pytest.mark.slow]
 
@@ -26,7 +26,7 @@ FILES = "django.core.cache.backends.filebased.FileBasedCache"
 REDIS = "django.core.cache.backends.redis.RedisCache"
 GUNICORN = [
     *[sys.executable, "-m", "gunicorn", "django.core.wsgi:get_wsgi_application()"],
-    *["--bind", "127.0.0.1:0", "--worker-tmp-dir", "/dev/shm", "--no-control-socket"],
+    *[*GUNICORN_OPTIONS, "--no-control-socket"],
 ]
 UVICORN = [
     *[sys.executable, "-m", "uvicorn", "django.core.asgi:get_asgi_application"],

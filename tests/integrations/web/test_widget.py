@@ -415,6 +415,8 @@ def test_a_real_failure_is_told_and_survived(chat: Chat, site: Site) -> None:
 def test_a_stream_that_hangs_is_left(chat: Chat, site: Site) -> None:
     """Half a connection tells nothing; the page notices by itself."""
     chat.open()
+    site.emit(say("By the stream", "s"))
+    chat.wait_for_bubbles(GREETING, "By the stream")  # it is open, then
     chat.run(
         "const real = window.setTimeout; let impatient = 1;"
         "window.setTimeout = (f, ms) =>"
@@ -424,7 +426,7 @@ def test_a_stream_that_hangs_is_left(chat: Chat, site: Site) -> None:
     site.emit(say("The last news"))
     chat.until(lambda: len(site.posted("events")) > opened)
     site.emit(say("Newer", "n"))
-    chat.wait_for_bubbles(GREETING, "The last news", "Newer")
+    chat.wait_for_bubbles(GREETING, "By the stream", "The last news", "Newer")
     assert chat.texts(".banner") == [""]
 
 
