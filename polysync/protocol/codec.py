@@ -286,6 +286,7 @@ def _unstructure(value: Any) -> Any:
     if isinstance(value, Event):
         return _unstructure_event(value)
     if isinstance(value, Value):
+        # All that derive from Value are attrs classes; mypy knows of the base only.
         return _unstructure_fields(value, fields(type(value)))  # type: ignore[arg-type]
     if isinstance(value, tuple):
         return [_unstructure(item) for item in value]
@@ -378,6 +379,7 @@ _BY_HAND: dict[type, Any] = {
 
 
 def _hook_of(cls: type) -> Callable[[dict[str, Any], Any], Any]:
+    # A hook for one class, which cattrs calls with that class alone.
     return _BY_HAND.get(cls) or build_hook(cls)  # type: ignore[return-value]
 
 

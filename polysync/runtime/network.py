@@ -321,7 +321,11 @@ class _Route(NamedTuple):
 
 
 class _Connecting:
-    """What our connections do differently from urllib3's."""
+    """What our connections do differently from urllib3's.
+
+    A mixin over two unrelated classes of urllib3, one for TLS and one for clear text:
+    mypy cannot see what it stands in front of, so the ignores.
+    """
 
     def __init__(self, *args: Any, route: _Route, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)

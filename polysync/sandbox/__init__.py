@@ -16,6 +16,7 @@ It needs aiohttp, which ``pip install 'polysync[sandbox]'`` brings along.
 from __future__ import annotations
 
 try:
+    # Not used here: only to say better than Python does that it is missing.
     import aiohttp as _aiohttp  # noqa: F401
 except ImportError as error:  # pragma: no cover
     raise ImportError(

@@ -40,6 +40,7 @@ class Workers:
             if error is not None:
                 done.set_exception(error)
             else:
+                # Without an error it is a _T, of which None may be one.
                 done.set_result(value)  # type: ignore[arg-type]
 
         def job() -> None:

@@ -367,6 +367,7 @@ class Talk:
             if news.level == SystemMessageLevel.ERROR:
                 self._complaint = f"; the server says {news.message!r}"
         elif isinstance(news, tuple(_HANDOFFS.values())):
+            # mypy does not narrow by a tuple that is made of a table.
             self._handoffs.append(news)  # type: ignore[arg-type]
 
     def _is_old(self, event: Event) -> bool:

@@ -137,6 +137,7 @@ def _markdown() -> Callable[[str], str]:
     # Four spaces are no code and a line of dashes makes no heading: agents do not
     # mean these. An image becomes a link to it.
     parser.enable(["table", "strikethrough"]).disable(["code", "lheading"])
+    # The protocol of renderers lacks the rules that the one in use has.
     rules = parser.renderer.rules  # type: ignore[attr-defined]
     rules["heading_open"] = lambda *_: "<p><strong>"
     rules["heading_close"] = lambda *_: "</strong></p>\n"
