@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable
 from datetime import datetime
 from statistics import median
+from types import FunctionType
 from typing import Annotated, Any, Literal, Union
 
 import attrs
@@ -125,11 +126,8 @@ def _installed(name: str) -> bool:
 
 
 def _polysync(loads: Callable[[Any], Any]) -> Contender:
-    def read(frame: bytes) -> Any:
-        codec._loads = loads
-        return codec.parse(frame)
-
-    return read
+    # The function itself, but with a JSON parser of its own: nothing in between.
+    return FunctionType(codec.parse.__code__, {**vars(codec), "_loads": loads})
 
 
 # The peers' classes, made from one table. They know four types where polysync knows 34,

@@ -257,17 +257,17 @@ class Conversation:
         """A frame has come."""
         if not self.lifeline.heard(generation):
             return
-        parsed = parse(frame)
-        if parsed.problems:
-            self._report(parsed.problems)
+        events, problems, batch = parse(frame)
+        if problems:
+            self._report(problems)
         inbound = self._inbound
-        for event in parsed.events:
+        for event in events:
             # One that is part of a history says nothing of this connection.
-            live = event.sequence is None or not parsed.batch
+            live = event.sequence is None or not batch
             if type(event) is Heartbeat and live:
                 self._heartbeat_echoed(generation, now)
-        live = not parsed.batch and (self._fresh or inbound.live)
-        for event in inbound.accept(parsed.events, parsed.batch, now):
+        live = not batch and (self._fresh or inbound.live)
+        for event in inbound.accept(events, batch, now):
             self._deliver(event, now, live)
         self._progress(now)
 

@@ -14,8 +14,9 @@ import orjson
 
 from polysync.events import Event, EventBatch
 from polysync.protocol import codec
-from polysync.protocol.codec import Parsed, encode, parse
+from polysync.protocol.codec import encode
 from polysync.protocol.readers import LARGEST
+from tests.protocol.parsed import Parsed, parse
 from tests.protocol.script import Script
 
 CORPUS = Path(__file__).with_name("corpus")

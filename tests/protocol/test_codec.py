@@ -30,7 +30,8 @@ from polysync.models import (
     TypingState,
 )
 from polysync.protocol import codec
-from polysync.protocol.codec import converter, decode, encode, parse
+from polysync.protocol.codec import converter, decode, encode
+from tests.protocol.parsed import parse
 
 LOGGER = "polysync.protocol.codec"
 WHEN = datetime(2026, 8, 14, 9, 26, 53, 589000, tzinfo=timezone.utc)

@@ -69,10 +69,10 @@ class Talk:
             self._changed.notify_all()
 
     def connection_received(self, connection: Connection, payload: bytes) -> None:
-        parsed, now = parse(payload), monotonic()
+        (events, problems, _), now = parse(payload), monotonic()
         with self._changed:
-            self._events += [(now, event) for event in parsed.events]
-            self._problems += parsed.problems
+            self._events += [(now, event) for event in events]
+            self._problems += problems
             self._changed.notify_all()
 
     def connection_lost(self, connection: Connection, loss: Loss) -> None:
