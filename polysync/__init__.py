@@ -17,9 +17,6 @@ from typing import TYPE_CHECKING, Any
 # client
 from polysync.client import Client
 
-# context
-from polysync.context import sign_context
-
 # errors
 from polysync.errors import (
     AgentError,
@@ -74,14 +71,13 @@ from polysync.protocol.codec import decode, encode
 # reply
 from polysync.reply import Reply
 
-# sessions
-from polysync.sessions.state import SessionState
-
 # version
 from polysync.version import __version__ as __version__
 
 if TYPE_CHECKING:
+    from polysync.context import sign_context
     from polysync.sessions.pool import ClientPool
+    from polysync.sessions.state import SessionState
     from polysync.sessions.store import CacheStore, LockTimeoutError
     from polysync.statistics import ClientStatistics, Latency
 
@@ -149,6 +145,8 @@ _LATER = {
     "ClientStatistics": "polysync.statistics",
     "Latency": "polysync.statistics",
     "LockTimeoutError": "polysync.sessions.store",
+    "SessionState": "polysync.sessions.state",
+    "sign_context": "polysync.context",
 }
 
 

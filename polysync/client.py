@@ -28,12 +28,12 @@ from polysync.reply import Reply
 from polysync.runtime.engine import Engine
 from polysync.runtime.resources import finalize
 from polysync.runtime.waiting import Waiter, late
-from polysync.sessions.handover import take_up
-from polysync.sessions.state import SessionState
 from polysync.view import ConversationView
 
 if TYPE_CHECKING:
     import concurrent.futures
+
+    from polysync.sessions.state import SessionState
 
 __all__ = ["Client"]
 
@@ -292,6 +292,9 @@ class Client(Listening, CallbackMethods, ConversationView):
         Raises:
             ConfigurationError: A setting is wrong.
         """
+        from polysync.sessions.handover import take_up
+        from polysync.sessions.state import SessionState
+
         if not isinstance(state, SessionState):
             raise ConfigurationError(
                 f"resume() takes a SessionState, not {type(state).__name__}: use "

@@ -107,7 +107,13 @@ class Event(Value):
 
 
 # An event without fields of its own has nothing for attrs to add: it inherits all that
-# attrs made for `Event`, and importing the package stays quick.
+# attrs made for `Event`, and importing the package stays quick. So do those that differ
+# in nothing but their type.
+
+
+@frozen(eq=False, repr=False, weakref_slot=False)
+class _WithReason(Event):
+    reason: str | None = None
 
 
 @frozen(eq=False, repr=False, weakref_slot=False)
@@ -282,13 +288,11 @@ class PolyAgentMessageChunk(Event):
     is_complete: bool = False
 
 
-@frozen(eq=False, repr=False, weakref_slot=False)
-class PolyAgentLeft(Event):
+class PolyAgentLeft(_WithReason):
     """The agent has left, often because a human takes over; `reason` says why."""
 
+    __slots__ = ()
     type: ClassVar[str] = "EVENT_TYPE_POLY_AGENT_LEFT"
-
-    reason: str | None = None
 
 
 # The handoff to a human
@@ -346,22 +350,18 @@ class ClientHandoffRequired(Event):
     route: str | None = None
 
 
-@frozen(eq=False, repr=False, weakref_slot=False)
-class HandoffFailed(Event):
+class HandoffFailed(_WithReason):
     """No human could be reached; `reason` says why."""
 
+    __slots__ = ()
     type: ClassVar[str] = "EVENT_TYPE_HANDOFF_FAILED"
 
-    reason: str | None = None
 
-
-@frozen(eq=False, repr=False, weakref_slot=False)
-class HandoffTimeout(Event):
+class HandoffTimeout(_WithReason):
     """No human answered in time; `reason` says why."""
 
+    __slots__ = ()
     type: ClassVar[str] = "EVENT_TYPE_HANDOFF_TIMEOUT"
-
-    reason: str | None = None
 
 
 # The live agent

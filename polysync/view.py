@@ -15,10 +15,9 @@ from polysync.models import (
 )
 from polysync.protocol.history import transcript
 from polysync.runtime.engine import Engine
-from polysync.sessions.handover import save
-from polysync.sessions.state import SessionState
 
 if TYPE_CHECKING:
+    from polysync.sessions.state import SessionState
     from polysync.statistics import ClientStatistics
 
 __all__ = ["ConversationView"]
@@ -45,6 +44,8 @@ class ConversationView:
 
         Holds the access token: for server-side stores only.
         """
+        from polysync.sessions.handover import save
+
         self._engine.check()
         return self._engine.read(lambda c: save(self._engine))
 

@@ -214,6 +214,7 @@ before = set(sys.modules)
 import polysync
 print(json.dumps({
     "modules": sorted({name.partition(".")[0] for name in sys.modules}),
+    "own": sorted(name for name in sys.modules if name.startswith("polysync.")),
     "threads": [thread.name for thread in threading.enumerate()],
     "handlers": len(__import__("logging").getLogger().handlers),
 }))
@@ -241,6 +242,19 @@ def test_import_loads_no_extra(after_import: dict[str, object]) -> None:
     loaded = after_import["modules"]
     assert isinstance(loaded, list)
     assert sorted(set(EXTRAS) & set(loaded)) == []
+
+
+@pytest.mark.subprocess
+def test_import_loads_what_a_conversation_needs(
+    after_import: dict[str, object],
+) -> None:
+    """Saved states, statistics and signed context wait for their first use."""
+    own = after_import["own"]
+    assert isinstance(own, list)
+    assert "polysync.runtime.engine" in own
+    later = {"sessions", "statistics", "context", "sandbox", "scenarios", "cli"}
+    assert later & {name.split(".")[1] for name in own} == set()
+    assert "cattrs" not in str(after_import["modules"])
 
 
 @pytest.mark.subprocess
