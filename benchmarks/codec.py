@@ -1,25 +1,25 @@
 """What reading a frame costs, against parsing its JSON alone and against its peers.
 
-Run ``python benchmarks/codec.py [seconds]``; peers that are not installed are left out.
-All contenders take turns in rounds of a few milliseconds, so that a slow moment of
-the machine hits them alike; each figure is the median of the rounds, in microseconds of
-CPU an event, and each ratio that of two medians of the same run.
+All contenders take turns in rounds of a few milliseconds, each round in another order;
+peers that are not installed are left out. In microseconds of CPU an event.
+
+    python benchmarks/codec.py [--seconds 3]
 """
 
 from __future__ import annotations
 
+import argparse
 import importlib.util
 import json
-import sys
 import time
 from collections.abc import Callable
 from datetime import datetime
-from statistics import median
 from types import FunctionType
 from typing import Annotated, Any, Literal, Union
 
 import attrs
 import cattrs.preconf.json
+from rounds import Section, turns_of
 
 from polysync.protocol import codec
 
@@ -96,17 +96,19 @@ FRAMES: dict[str, tuple[dict[str, Any], int]] = {
         200,
     ),
     "128 KB batch": (
-        _batch([(_message, _chunk, _reply)[n % 3](n) for n in range(213)]),
-        213,
+        _batch([(_message, _chunk, _reply)[n % 3](n) for n in range(247)]),
+        247,
     ),
 }
+FLOOR = "json.loads"
 
 Contender = Callable[[bytes], Any]
 
 
 def contenders() -> dict[str, Contender]:
     """Give the ways of reading a frame that are installed here."""
-    ours: dict[str, Contender] = {"json.loads": json.loads}
+    # Of text: given bytes, json.loads() first finds out which encoding they are in.
+    ours: dict[str, Contender] = {FLOOR: lambda frame: json.loads(str(frame, "utf-8"))}
     ours["polysync"] = _polysync(codec._loads_plain)
     if _installed("orjson"):
         import orjson
@@ -127,7 +129,11 @@ def _installed(name: str) -> bool:
 
 def _polysync(loads: Callable[[Any], Any]) -> Contender:
     # The function itself, but with a JSON parser of its own: nothing in between.
-    return FunctionType(codec.parse.__code__, {**vars(codec), "_loads": loads})
+    parse = codec.parse
+    names = {**vars(codec), "_loads": loads}
+    return FunctionType(
+        parse.__code__, names, parse.__name__, parse.__defaults__, parse.__closure__
+    )
 
 
 # The peers' classes, made from one table. They know four types where polysync knows 34,
@@ -251,48 +257,40 @@ def _cattrs() -> Contender:
     return lambda frame: converter.structure(json.loads(frame), whole)
 
 
-def measure(seconds: float) -> dict[str, dict[str, float]]:
+def measure(seconds: float) -> dict[str, Section]:
     """Read each frame for so many seconds; give microseconds an event."""
-    figures: dict[str, dict[str, float]] = {}
+    sections: dict[str, Section] = {}
     every = contenders()
     for name, (data, events) in FRAMES.items():
         frame = json.dumps(data, separators=(",", ":")).encode()
-        times: dict[str, list[float]] = {contender: [] for contender in every}
+        section = sections[name] = Section(f"decode us an event: {name}", floor=FLOOR)
         for read in every.values():
             read(frame)
         loops = max(1, 400 // events)
         end = time.perf_counter() + seconds
-        while time.perf_counter() < end:
-            for contender, read in every.items():
+        for order in turns_of(every):
+            for contender in order:
+                read = every[contender]
                 start = time.process_time()
                 for _ in range(loops):
                     read(frame)
                 spent = time.process_time() - start
-                times[contender].append(spent / loops / events * 1e6)
-        figures[name] = {c: median(spent) for c, spent in times.items()}
-    return figures
+                section.add(contender, spent / loops / events * 1e6)
+            if time.perf_counter() > end:
+                break
+    return sections
 
 
-def main(seconds: float) -> None:
-    figures = measure(seconds)
-    names = list(next(iter(figures.values())))
-    print("us an event".ljust(18), *(frame.rjust(16) for frame in FRAMES))
-    for name in names:
-        row = (f"{figures[frame][name]:16.2f}" for frame in FRAMES)
-        print(name.ljust(18), *row)
-    print("\nratios")
-    for ours, peer in (
-        ("polysync", "json.loads"),
-        ("polysync", "cattrs"),
-        ("polysync, orjson", "orjson.loads"),
-        ("polysync, orjson", "pydantic"),
-        ("polysync, orjson", "msgspec"),
-    ):
-        if ours in names and peer in names:
-            row = (f"{f[ours] / f[peer]:16.2f}" for f in figures.values())
-            print(f"{ours} / {peer}")
-            print("".ljust(18), *row)
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seconds", type=float, default=3.0, help="for each frame")
+    options = parser.parse_args()
+    for section in measure(options.seconds).values():
+        print(section)
+        print(f"  {'polysync, orjson / pydantic':38}", end="")
+        ratio = section.ratio("polysync, orjson", "pydantic")
+        print("not measured" if ratio is None else f"{ratio:29.2f}")
 
 
 if __name__ == "__main__":
-    main(float(sys.argv[1]) if len(sys.argv) > 1 else 3.0)
+    main()

@@ -16,7 +16,7 @@ import time
 import uuid
 from typing import Any
 
-from server import Address
+from address import Address
 
 #: Seconds after which something is wrong.
 PATIENCE = 5.0

@@ -1,10 +1,12 @@
 """What clients cost that do nothing: memory, threads, CPU; and how fast they close.
 
-Each contender opens its clients in a process of its own. Memory is what the process
-grows by, divided by the number of clients, after ten that pay for what is shared;
-stacks of threads count as far as they are touched.
+Each contender opens its clients in a process of its own, one after the other in each
+round. Memory is what the process grows by, divided by the number of clients, after ten
+that pay for what is shared; stacks of threads count as far as they are touched. The
+heartbeats of polysync, one in thirty seconds, do not fall into the time that is
+watched; those of its peers are as they come.
 
-    python benchmarks/idle.py [--tls] [--clients 200]
+    python benchmarks/idle.py [--tls] [--clients 200] [--rounds 3]
 """
 
 from __future__ import annotations
@@ -19,10 +21,11 @@ import sys
 import threading
 import time
 from statistics import median
-from typing import Any
 
+from address import Address
 from contenders import ALL, Contender, Polysync, installed, named, trust
-from server import Address, Server
+from rounds import Section, note, turns_of
+from server import Server
 
 #: Seconds over which the CPU time of idle clients is taken; below a heartbeat's 30.
 WATCHED = 5.0
@@ -113,6 +116,7 @@ def measure(name: str, address: Address, clients: int) -> dict[str, float]:
     spent = time.process_time()
     time.sleep(WATCHED)
     spent = time.process_time() - spent
+    mine = round(more / clients)
     times = []
     for each in idle[:_CLOSED]:
         running = set(threading.enumerate())
@@ -121,7 +125,7 @@ def measure(name: str, address: Address, clients: int) -> dict[str, float]:
         # As many as one client has, whichever they are.
         while time.perf_counter() - start < _PATIENCE:
             gone = sum(not thread.is_alive() for thread in running)
-            if gone >= more // clients:
+            if gone >= mine:
                 break
             time.sleep(0.0002)
         times.append(time.perf_counter() - start)
@@ -131,36 +135,70 @@ def measure(name: str, address: Address, clients: int) -> dict[str, float]:
     return {
         "KiB": grown / clients / 1024,
         "threads": more / clients,
+        # All but the main thread and each client's own.
+        "shared threads": threads + more - 1 - mine * (clients + _FIRST),
         "ms CPU/s": spent / WATCHED * 1e3 / clients * 200,
         "close ms": median(times) * 1e3,
     }
 
 
-def run(address: Address, clients: int, only: list[str] | None = None) -> Any:
+#: What is measured, by the name that `measure` gives it.
+TITLES = {
+    "KiB": "idle client, KiB",
+    "threads": "idle client, threads of its own",
+    "shared threads": "idle clients, threads for all",
+    "ms CPU/s": "200 idle clients, ms CPU a second",
+    "close ms": "close(), ms",
+}
+
+
+def run(
+    address: Address, clients: int, rounds: int, only: list[str] | None = None
+) -> dict[str, Section]:
     """Measure every contender in a process of its own."""
-    figures = {}
-    for name, contender in contenders().items():
-        if only and name not in only or address.authority and not contender.tls:
-            continue
-        command = [
-            sys.executable,
-            __file__,
-            "--inside",
-            name,
-            f"--port={address.port}",
-            f"--authority={address.authority or ''}",
-            f"--clients={clients}",
-        ]
-        try:
-            done = subprocess.run(command, capture_output=True, text=True, timeout=120)
-        except subprocess.TimeoutExpired:
-            print(f"left out: {name} (it hangs)")
-            continue
-        try:
-            figures[name] = json.loads(done.stdout.splitlines()[-1])
-        except (IndexError, ValueError):
-            last = done.stderr.strip().splitlines()[-1:]
-            print(f"left out: {name} ({', '.join(last)})")
+    where = "TLS" if address.authority else "clear"
+    sections = {key: Section(f"{title}, {where}") for key, title in TITLES.items()}
+    chosen = [
+        name
+        for name, contender in contenders().items()
+        if (not only or name in only) and (contender.tls or not address.authority)
+    ]
+    for order in turns_of(chosen, rounds):
+        for name in order:
+            if name not in chosen:
+                continue
+            try:
+                figures = _inside(name, address, clients)
+            except RuntimeError as error:
+                note(f"left out of idle clients, {where}: {name} ({error})")
+                chosen.remove(name)
+                for section in sections.values():
+                    section.rounds.pop(name, None)
+            else:
+                for key, value in figures.items():
+                    sections[key].add(name, value)
+    return sections
+
+
+def _inside(name: str, address: Address, clients: int) -> dict[str, float]:
+    command = [
+        sys.executable,
+        __file__,
+        "--inside",
+        name,
+        f"--port={address.port}",
+        f"--authority={address.authority or ''}",
+        f"--clients={clients}",
+    ]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    except subprocess.TimeoutExpired:
+        raise RuntimeError("it hangs") from None
+    try:
+        figures: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+    except (IndexError, ValueError):
+        last = done.stderr.strip().splitlines()[-1:]
+        raise RuntimeError(", ".join(last)) from None
     return figures
 
 
@@ -169,6 +207,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--tls", action="store_true")
     parser.add_argument("--clients", type=int, default=200)
+    parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--only", nargs="*", help="names of contenders")
     parser.add_argument("--inside")
     parser.add_argument("--port", type=int)
@@ -180,11 +219,10 @@ def main() -> None:
         os._exit(0)  # some do not let the interpreter go
     with Server() as server:
         address = server.secure if options.tls else server.clear
-        figures = run(address, options.clients, options.only)
-    heads = next(iter(figures.values()))
-    print("an idle client".ljust(34), *(head.rjust(10) for head in heads))
-    for name, row in figures.items():
-        print(name.ljust(34), *(f"{value:10.2f}" for value in row.values()))
+        for section in run(
+            address, options.clients, options.rounds, options.only
+        ).values():
+            print(section)
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
     python benchmarks/run.py [--quick] [--rounds 11] [--results FOLDER] [--manual]
 
-Takes about a quarter of an hour, two minutes with ``--quick``. Only the ratios mean
+Takes about a quarter of an hour, three minutes with ``--quick``. Only the ratios mean
 something: all that belongs together is measured in turns, in one run, and whatever else
 the machine does hits all of it.
 """
@@ -10,15 +10,18 @@ the machine does hits all of it.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import logging
+import os
 import platform
 import shutil
 import sys
 import time
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 import codec
@@ -27,12 +30,15 @@ import scale
 import starting
 import turns
 from contenders import installed
+from rounds import NOTES, Section
 from server import Server
 
 PICTURE = Path(__file__).parents[1] / "docs" / "_static" / "performance.png"
+PEERS = Path(__file__).with_name("requirements.txt")
 
 _FLOOR = "websocket-client"
 _IDLE_FLOOR = "websocket-client and a thread"
+_CALLBACKS = "polysync, with callbacks"
 
 
 @dataclass
@@ -40,7 +46,8 @@ class Figure:
     """One line of the table."""
 
     name: str
-    value: float
+    #: None if it could not be measured.
+    value: float | None
     #: The most, or the least, that it should be; none where it only stands beside.
     goal: float | None
     at_least: bool = False
@@ -49,110 +56,154 @@ class Figure:
     def reached(self) -> bool | None:
         if self.goal is None:
             return None
+        if self.value is None:
+            return False
         return self.value >= self.goal if self.at_least else self.value <= self.goal
 
+    def __str__(self) -> str:
+        value = "not there" if self.value is None else f"{self.value:.2f}"
+        goal = ""
+        if self.goal is not None:
+            goal = f"{'>=' if self.at_least else '<='} {self.goal:g}"
+        mark = {True: "", False: "  missed", None: ""}[self.reached]
+        return f"{self.name:52}{value:>10}{goal:>9}{mark}"
 
-def measure(quick: bool, rounds: int) -> dict[str, Any]:
-    """Measure everything; the result can be written as JSON."""
-    rounds = min(3, rounds) if quick else rounds
-    found: dict[str, Any] = {}
+
+@dataclass
+class Scope:
+    """How much is measured."""
+
+    rounds: int = 11
+    #: Of what takes longest: processes full of idle clients.
+    idle_rounds: int = 3
+    idle_clients: int = 200
+    conversations: int = 1_000
+    #: Seconds for each kind of frame.
+    decoding: float = 4.0
+
+
+QUICK = Scope(3, 1, 50, 200, 1.0)
+
+
+def measure(scope: Scope) -> dict[str, Section]:
+    """Measure everything; the sections by their titles."""
+    found: list[Section] = []
     # Before there is a server: what takes a second is to have both cores.
     print("decoding ...", flush=True)
-    found["codec"] = codec.measure(1.0 if quick else 4.0)
+    found += codec.measure(scope.decoding).values()
     with Server() as server:
         for where, address in (("clear", server.clear), ("TLS", server.secure)):
             print(f"turns and inbound, {where} ...", flush=True)
-            spent, events = turns.measure(address, rounds, installed())
-            found[f"turn us, {where}"] = turns.summary(spent, _FLOOR)
-            found[f"inbound us an event, {where}"] = turns.summary(events, _FLOOR)
+            found += turns.measure(address, scope.rounds, installed())
             print(f"idle clients, {where} ...", flush=True)
             # Over TLS some of the peers hang when two hundred of them connect.
-            brief = quick or where == "TLS"
-            only = [_IDLE_FLOOR, "polysync"] if brief else None
-            found[f"idle, {where}"] = idle.run(address, 50 if quick else 200, only)
+            brief = scope is QUICK or where == "TLS"
+            only = [_IDLE_FLOOR, "polysync", _CALLBACKS] if brief else None
+            found += idle.run(
+                address, scope.idle_clients, scope.idle_rounds, only
+            ).values()
         print("many conversations, long ones ...", flush=True)
-        found["scale"] = scale.measure(server.clear, 200 if quick else 1_000)
+        found += scale.measure(server.clear, scope.conversations, 5).values()
         print("starting ...", flush=True)
-        for title, figures in starting.measure(server, rounds).items():
-            found[title] = {name: median(values) for name, values in figures.items()}
-    return found
+        found += starting.measure(server, scope.rounds)
+    return {section.title: section for section in found}
 
 
-def figures(found: dict[str, Any]) -> list[Figure]:
+def figures(found: dict[str, Section], scope: Scope) -> list[Figure]:
     """Pick out what is to be reached, all of it as ratios or absolute limits."""
+
+    def value(title: str, name: str) -> float | None:
+        return found[title].median(name)
+
     table = []
     for where in ("clear", "TLS"):
         for name in ("polysync", "polysync, orjson"):
-            turn = found[f"turn us, {where}"].get(name)
-            if turn is None:
-                continue
-            table.append(
-                Figure(f"turn / bare loop, {where}: {name}", turn["ratio"], 1.5)
-            )
-            rate = 1.0 / found[f"inbound us an event, {where}"][name]["ratio"]
+            turn = found[f"turn us, {where}"].ratio(name)
+            table.append(Figure(f"turn / bare loop, {where}: {name}", turn, 1.5))
+            # Seconds an event the other way round are events a second.
+            rate = found[f"inbound us an event, {where}"].ratio(_FLOOR, name)
             table.append(
                 Figure(f"events/s / bare loop, {where}: {name}", rate, 0.6, True)
             )
-    for frame, us in found["codec"].items():
-        plain = us["polysync"] / us["json.loads"]
+    for frame in codec.FRAMES:
+        section = found[f"decode us an event: {frame}"]
+        plain = section.ratio("polysync")
         table.append(Figure(f"decode / json.loads: {frame}", plain, 2.0))
-        if "pydantic" in us and "polysync, orjson" in us:
-            fast = us["polysync, orjson"] / us["pydantic"]
-            table.append(Figure(f"decode, orjson / pydantic: {frame}", fast, 1.0))
+        fast = section.ratio("polysync, orjson", "pydantic")
+        table.append(Figure(f"decode, orjson / pydantic: {frame}", fast, 1.0))
     for where, most in (("clear", 36.0), ("TLS", None)):
-        row = found[f"idle, {where}"].get("polysync")
-        if row is None:
-            continue
-        table.append(Figure(f"idle client, KiB, {where}", row["KiB"], most))
-        table.append(Figure(f"idle client, threads, {where}", row["threads"], 1.0))
-        table.append(Figure(f"200 idle, ms CPU/s, {where}", row["ms CPU/s"], 0.3))
-        table.append(Figure(f"close(), ms, {where}", row["close ms"], 5.0))
-    imports, greeting = found["import ms"], found["greeting ms"]
-    floor = imports[starting.FLOOR]
-    table.append(Figure("import / its libraries", imports["polysync"] / floor, 1.25))
+        for title, goal in (
+            ("idle client, KiB", most),
+            ("idle client, threads of its own", 1.0),
+            ("idle clients, threads for all", 1.0),
+            ("200 idle clients, ms CPU a second", 0.3),
+            ("close(), ms", 5.0),
+        ):
+            row = f"{title}, {where}"
+            table.append(Figure(row, value(row, "polysync"), goal))
+    threads = value("idle client, threads of its own, clear", _CALLBACKS)
+    table.append(Figure("the same with callbacks, clear", threads, 2.0))
+    imports = found["import ms"].ratio("polysync")
+    table.append(Figure("import / its libraries", imports, 1.25))
+    greeting = found["greeting ms"].ratio("polysync")
+    table.append(Figure("start to greeting / bare", greeting, 2.2))
+    for which, most in (("first", 5.5), ("next", 4.5)):
+        trips = value("round trips", which)
+        table.append(Figure(f"round trips to the greeting, {which}", trips, most))
+    count = scope.conversations
+    many = f"{count} conversations"
+    rate = found[f"{many}, us a turn"].ratio(scale.ONE, scale.MANY)
+    table.append(Figure(f"{many}: replies lost", value(many, "lost"), 0.0))
     table.append(
-        Figure("start to greeting / bare", greeting["polysync"] / greeting[_FLOOR], 2.2)
+        Figure(f"{many}, {scale.THREADS} threads: turns/s / one's", rate, 0.7, True)
     )
-    trips = found["round trips"]
-    table.append(Figure("round trips to the greeting, first", trips["first"], 5.5))
-    table.append(Figure("round trips to the greeting, next", trips["next"], 4.5))
-    many, growth = found["scale"]["many"], found["scale"]["growth"]
-    table.append(Figure("many conversations: replies lost", many["lost"], 0.0))
-    table.append(Figure("many conversations: turns/s / one", many["ratio"], 0.7, True))
-    table.append(Figure("many conversations: KiB each", many["KiB"], None))
-    table.append(Figure("an event after 10,000 / first", growth["ratio"], 1.1))
+    table.append(Figure(f"{many}: KiB each", value(many, "KiB"), 36.0))
+    growth = found["growth, us of CPU an event"].ratio(scale.LATE)
+    table.append(Figure("an event after 10,000 / first", growth, 1.1))
     return table
 
 
-def text(found: dict[str, Any], table: list[Figure]) -> str:
+def circumstances(scope: Scope) -> dict[str, Any]:
+    """Say where and how it was measured."""
+    peers = [line.split(">=")[0] for line in PEERS.read_text().splitlines()]
+    packages = ["polysync", "websocket-client", "attrs", "cattrs", "urllib3"]
+    packages += [peer.split("[")[0] for peer in peers if peer[:1].isalpha()]
+    return {
+        "when": time.strftime("%Y-%m-%d"),
+        "python": platform.python_version(),
+        "machine": platform.machine(),
+        "cores": os.cpu_count(),
+        "scope": asdict(scope),
+        "versions": dict(_versions(packages)),
+    }
+
+
+def _versions(packages: list[str]) -> Iterator[tuple[str, str]]:
+    for name in packages:
+        with contextlib.suppress(PackageNotFoundError):
+            yield name, version(name)
+
+
+def text(about: dict[str, Any], table: list[Figure], found: dict[str, Section]) -> str:
     """Write the figures, and behind them what stands beside."""
-    lines = [f"{'figure':52}{'measured':>10}{'goal':>9}"]
-    for figure in table:
-        goal = ""
-        if figure.goal is not None:
-            goal = f"{'>=' if figure.at_least else '<='} {figure.goal:g}"
-        mark = {True: "", False: "  missed", None: ""}[figure.reached]
-        lines.append(f"{figure.name:52}{figure.value:10.2f}{goal:>9}{mark}")
-    for title, rows in found.items():
-        if title in ("codec", "scale"):
-            continue
-        lines += ["", title]
-        for name, row in rows.items():
-            values = row if isinstance(row, dict) else {"": row}
-            cells = (f"{value:10.2f} {key}" for key, value in values.items())
-            lines.append(" ".join([f"  {name:34}", *cells]).rstrip())
-    lines += ["", "decode us an event"]
-    for frame, us in found["codec"].items():
-        each = "  ".join(f"{name} {value:.2f}" for name, value in us.items())
-        lines.append(f"  {frame:18} {each}")
-    lines += ["", "many conversations, and a long one"]
-    for name, row in found["scale"].items():
-        each = "  ".join(f"{key} {value:.2f}" for key, value in row.items())
-        lines.append(f"  {name:18} {each}")
+    of = about["scope"]
+    lines = [
+        f"CPython {about['python']}, {about['machine']}, {about['cores']} cores, "
+        f"{about['when']}; {of['rounds']} rounds, {of['idle_rounds']} of "
+        f"{of['idle_clients']} idle clients",
+        ", ".join(f"{name} {number}" for name, number in about["versions"].items()),
+        "",
+        f"{'figure':52}{'measured':>10}{'goal':>9}",
+        *map(str, table),
+    ]
+    for section in found.values():
+        lines += ["", str(section)]
+    if NOTES:
+        lines += ["", "notes", *(f"  {each}" for each in dict.fromkeys(NOTES))]
     return "\n".join(lines) + "\n"
 
 
-def plot(found: dict[str, Any], target: Path) -> None:
+def plot(found: dict[str, Section], target: Path) -> None:
     """Draw turns, inbound events, memory and starts beside the peers."""
     try:
         import matplotlib
@@ -162,24 +213,30 @@ def plot(found: dict[str, Any], target: Path) -> None:
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
+    turn = found["turn us, clear"]
+    inbound = found["inbound us an event, clear"]
+    memory, greeting = found["idle client, KiB, clear"], found["greeting ms"]
     panels = {
-        "a turn, / bare loop": {
-            n: r["ratio"] for n, r in found["turn us, clear"].items()
-        },
+        "a turn, / bare loop": {n: turn.ratio(n) for n in turn.rounds},
         "events a second, / bare loop": {
-            n: 1 / r["ratio"] for n, r in found["inbound us an event, clear"].items()
+            f"{n} *" if n == "slack_sdk, built-in" else n: inbound.ratio(_FLOOR, n)
+            for n in inbound.rounds
         },
-        "an idle client, KiB": {n: r["KiB"] for n, r in found["idle, clear"].items()},
-        "process start to first answer, ms": found["greeting ms"],
+        "an idle client, KiB": {n: memory.median(n) for n in memory.rounds},
+        "process start to first answer, ms": {
+            n: greeting.median(n) for n in greeting.rounds
+        },
     }
     drawing, axes = pyplot.subplots(2, 2, figsize=(13, 8))
-    for axis, (title, values) in zip(axes.flat, panels.items(), strict=True):
+    for axis, (title, each) in zip(axes.flat, panels.items(), strict=True):
+        values = {name: value for name, value in each.items() if value is not None}
         names = sorted(values, key=lambda name: values[name], reverse=True)
         colors = ["#d2452d" if n.startswith("polysync") else "#8a94a6" for n in names]
         bars = axis.barh(names, [values[name] for name in names], color=colors)
         axis.bar_label(bars, fmt="%.2f", padding=3, fontsize=8)
         axis.set_title(title)
         axis.margins(x=0.15)
+    axes.flat[1].set_xlabel("* 200 at a time, which flatters it", fontsize=8)
     drawing.tight_layout()
     drawing.savefig(target, dpi=100)
 
@@ -188,7 +245,7 @@ def main() -> None:
     logging.disable(logging.CRITICAL)
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true")
-    parser.add_argument("--rounds", type=int, default=11)
+    parser.add_argument("--rounds", type=int, default=Scope.rounds)
     parser.add_argument(
         "--results", type=Path, default=Path(__file__).parent / "results"
     )
@@ -196,19 +253,22 @@ def main() -> None:
         "--manual", action="store_true", help="write the picture of the manual too"
     )
     options = parser.parse_args()
-    found = measure(options.quick, options.rounds)
-    table = figures(found)
-    written = text(found, table)
+    scope = QUICK if options.quick else Scope(options.rounds)
+    found = measure(scope)
+    table = figures(found, scope)
+    about = circumstances(scope)
+    written = text(about, table, found)
     print(f"\n{written}")
     options.results.mkdir(parents=True, exist_ok=True)
     report = {
-        "when": time.strftime("%Y-%m-%d"),
-        "python": platform.python_version(),
-        "machine": platform.machine(),
+        **about,
         "figures": [{**asdict(each), "reached": each.reached} for each in table],
-        "measured": found,
+        "measured": {title: section.rows() for title, section in found.items()},
+        "notes": list(dict.fromkeys(NOTES)),
     }
     name = f"{sys.implementation.name}-{platform.python_version()}"
+    if options.quick:
+        name += "-quick"
     (options.results / f"{name}.json").write_text(json.dumps(report, indent=1) + "\n")
     (options.results / f"{name}.txt").write_text(written)
     plot(found, options.results / f"{name}.png")

@@ -1,78 +1,98 @@
 """Many conversations in one process, and one conversation that becomes long.
 
-python benchmarks/scale.py [--conversations 1000]
+Both are measured in a process of its own, whose memory holds nothing from before.
+
+    python benchmarks/scale.py [--conversations 1000] [--rounds 5]
 """
 
 from __future__ import annotations
 
 import argparse
-import threading
+import gc
+import json
+import logging
+import os
+import subprocess
+import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from statistics import median
 from typing import Any
 
+from address import Address
 from contenders import Polysync
 from idle import resident
-from server import Address, Server
+from rounds import Section
+from server import Server
 
-from polysync import Client
+from polysync import Client, PolysyncError
 
-#: Threads that talk, and turns of each conversation.
+#: Threads that talk.
 THREADS = 8
-TURNS = 3
+#: Turns of the one client that talks alone, in each round.
+_ALONE = 500
+#: Clients that pay for what is shared before anything is measured.
+_FIRST = 10
+#: Seconds after which nothing is left to be done for a new client.
+_SETTLED = 3.0
 #: Events of one measurement, and of the history before the last ones.
 _EVENTS = 1_000
 _HISTORY = 10_000
 
+ONE, MANY = "one client", f"all, on {THREADS} threads"
+EARLY, LATE = "the first", "after 10,000"
 
-def conversations(address: Address, count: int) -> dict[str, float]:
+
+def _client(address: Address) -> Client:
+    return Client("token", "https://www.example.com", environment=address.url("http"))
+
+
+def _lost(client: Client, text: str) -> int:
+    """Have one turn; return 1 unless the reply is the one to this very text."""
+    try:
+        reply = client.ask(text)
+    except PolysyncError:
+        return 1
+    return int(not reply.text.endswith(f": {text}"))
+
+
+def conversations(address: Address, count: int, rounds: int) -> dict[str, Any]:
     """Hold ``count`` conversations at once, and talk in all of them."""
-    one = Polysync(address)
-    for _ in range(200):
-        one.turn()
-    start = time.perf_counter()
-    for _ in range(500):
-        one.turn()
-    alone = 500 / (time.perf_counter() - start)
-    before = resident()
+    first = [_client(address).connect() for _ in range(_FIRST)]
+    alone = first[0]
     lost = 0
-    lock = threading.Lock()
-
-    def talk(client: Client) -> None:
-        nonlocal lost
-        for turn in range(TURNS):
-            reply = client.ask(f"turn {turn}")
-            if not reply.text:
-                with lock:
-                    lost += 1
-
-    clients = [
-        Client("token", "https://www.example.com", environment=address.url("http"))
-        for _ in range(count)
-    ]
+    turns: dict[str, list[float]] = {ONE: [], MANY: []}
     with ThreadPoolExecutor(THREADS) as pool:
+        lost += sum(pool.map(_lost, first, map(str, range(_FIRST))))
+        gc.collect()
+        time.sleep(_SETTLED)
+        before = resident()
+        clients = [_client(address) for _ in range(count)]
         start = time.perf_counter()
         list(pool.map(Client.connect, clients))
         connected = time.perf_counter() - start
+        gc.collect()
+        time.sleep(_SETTLED)
         memory = resident() - before
-        start = time.perf_counter()
-        list(pool.map(talk, clients))
-        spent = time.perf_counter() - start
-        start = time.perf_counter()
-        for client in clients:
-            client.close()
-        closed = time.perf_counter() - start
-    one.close()
-    rate = count * TURNS / spent
+        for turn in range(rounds):
+            start = time.perf_counter()
+            lost += sum(_lost(alone, f"{turn} {n}") for n in range(_ALONE))
+            turns[ONE].append((time.perf_counter() - start) / _ALONE * 1e6)
+            texts = [f"{turn} of {number}" for number in range(count)]
+            start = time.perf_counter()
+            lost += sum(pool.map(_lost, clients, texts))
+            turns[MANY].append((time.perf_counter() - start) / count * 1e6)
+    start = time.perf_counter()
+    for client in clients:
+        client.close()
+    closed = time.perf_counter() - start
+    for client in first:
+        client.close()
     return {
-        "conversations": count,
+        "turns": turns,
         "lost": lost,
-        "connected a second": count / connected,
-        "turns a second": rate,
-        "turns a second, one client": alone,
-        "ratio": rate / alone,
         "KiB": memory / count / 1024,
+        "connected a second": count / connected,
         "close ms": closed / count * 1e3,
     }
 
@@ -84,40 +104,62 @@ def _cost(client: Polysync) -> float:
     return (time.process_time() - start) / _EVENTS * 1e6
 
 
-def growth(address: Address) -> dict[str, float]:
+def growth(address: Address, rounds: int) -> dict[str, list[float]]:
     """Compare the first events of a conversation with those after a long history."""
-    ratios, early, late = [], [], []
-    for _ in range(5):
+    times: dict[str, list[float]] = {EARLY: [], LATE: []}
+    for _ in range(rounds):
         client = Polysync(address)
         client.blast(_EVENTS)
-        first = median(_cost(client) for _ in range(3))
+        times[EARLY].append(median(_cost(client) for _ in range(3)))
         while len(client.client.history) < _HISTORY:
             client.blast(_EVENTS)
-        last = median(_cost(client) for _ in range(3))
+        times[LATE].append(median(_cost(client) for _ in range(3)))
         client.close()
-        early.append(first)
-        late.append(last)
-        ratios.append(last / first)
+    return times
+
+
+def measure(address: Address, count: int, rounds: int) -> dict[str, Section]:
+    """Measure everything here, in a new process."""
+    command = [
+        sys.executable,
+        __file__,
+        "--inside",
+        f"--port={address.port}",
+        f"--conversations={count}",
+        f"--rounds={rounds}",
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=600)
+    if done.returncode:
+        raise RuntimeError(done.stderr.strip().splitlines()[-1])
+    found = json.loads(done.stdout.splitlines()[-1])
+    many = found["many"]
     return {
-        "us an event, first": median(early),
-        "us an event, after 10,000": median(late),
-        "ratio": median(ratios),
+        "turns": Section(f"{count} conversations, us a turn", many.pop("turns"), ONE),
+        "many": Section(
+            f"{count} conversations", {name: [value] for name, value in many.items()}
+        ),
+        "growth": Section("growth, us of CPU an event", found["growth"], EARLY),
     }
 
 
-def measure(address: Address, count: int) -> dict[str, Any]:
-    """Measure everything here."""
-    return {"many": conversations(address, count), "growth": growth(address)}
-
-
 def main() -> None:
+    logging.disable(logging.CRITICAL)
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--conversations", type=int, default=1_000)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--inside", action="store_true")
+    parser.add_argument("--port", type=int)
     options = parser.parse_args()
+    count, rounds = options.conversations, options.rounds
+    if options.inside:
+        address = Address(options.port)
+        found = {"many": conversations(address, count, rounds)}
+        found["growth"] = growth(address, rounds)
+        print(json.dumps(found), flush=True)
+        os._exit(0)
     with Server() as server:
-        for figures in measure(server.clear, options.conversations).values():
-            for name, value in figures.items():
-                print(f"{name:34}{value:12.2f}")
+        for section in measure(server.clear, count, rounds).values():
+            print(section)
 
 
 if __name__ == "__main__":

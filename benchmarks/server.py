@@ -25,9 +25,10 @@ import sys
 import tempfile
 import threading
 import time
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
+
+from address import Address
 
 #: Seconds that the delaying proxy holds each byte back, in each direction.
 DELAY = 0.05
@@ -44,7 +45,8 @@ _EVENT = (
 _ECHO = b'{"text":"%s","message_id":"9c3d2f60-0b0e-4c3b-8d3e-%012x"}'
 _ECHO_METADATA = b',"metadata":{"custom":{"local_id":"%s","client_event_id":"%s"}}'
 _REPLY = (
-    b'{"message_id":"2b6e7c1a-93f5-4d0c-8a57-%012x","text":"We have a table at seven.",'
+    b'{"message_id":"2b6e7c1a-93f5-4d0c-8a57-%012x",'
+    b'"text":"We have a table at seven: %s",'
     b'"attachments":[],"response_suggestions":[]}'
 )
 _CHUNK = (
@@ -188,7 +190,7 @@ class Session:
                 for name, content in (
                     (b"REQUEST_POLY_AGENT_JOIN", b"{}"),
                     (b"POLY_AGENT_JOINED", b'{"agent_name":"Maya"}'),
-                    (b"POLY_AGENT_MESSAGE", _REPLY % next(_numbers)),
+                    (b"POLY_AGENT_MESSAGE", _REPLY % (next(_numbers), b"Hello")),
                 )
             )
         if b"TYPE_HEARTBEAT" in payload:
@@ -207,7 +209,7 @@ class Session:
             b"USER_MESSAGE", _ECHO % (said, number), _ECHO_METADATA % (name, name)
         )
         if not said.startswith(b"blast "):
-            return echo + self._frame(b"POLY_AGENT_MESSAGE", _REPLY % number)
+            return echo + self._frame(b"POLY_AGENT_MESSAGE", _REPLY % (number, said))
         chunks = [echo]
         for index in range(int(said[6:])):
             if index % _CHUNKS == 0:
@@ -340,28 +342,6 @@ def main(certificate: str) -> None:
 
 
 # The other side: for those who measure
-
-
-@dataclass(frozen=True)
-class Address:
-    """Where a contender finds the server."""
-
-    port: int
-    #: The certificate to trust, or none in clear.
-    authority: str | None = None
-
-    def url(self, scheme: str, path: str = "") -> str:
-        """Return a URL. ``scheme`` is ``http`` or ``ws``; TLS adds its letter."""
-        secure = "s" if self.authority else ""
-        return f"{scheme}{secure}://127.0.0.1:{self.port}{path}"
-
-    def context(self) -> ssl.SSLContext | None:
-        """Return what trusts the server."""
-        return (
-            ssl.create_default_context(cafile=self.authority)
-            if self.authority
-            else None
-        )
 
 
 class Server:

@@ -1,6 +1,8 @@
 """What it takes to begin: imports, the first greeting, and round trips on the way.
 
 Everything is timed in processes of its own, in turns, with compiled modules at hand.
+polysync and the bare loop begin as the Messaging API wants it (a token, a session, the
+WebSocket, the agent's greeting); the peers open a WebSocket and have one turn.
 
     python benchmarks/starting.py [--rounds 15]
 """
@@ -15,16 +17,21 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from statistics import median
-from typing import Any
 
-from server import DELAY, Address, Server
+from address import Address
+from rounds import Section, note, turns_of
+from server import DELAY, Server
 
 #: The floor of the imports, and what to import of each peer.
 FLOOR = "websocket, attrs, cattrs, urllib3"
 IMPORTS = {
     FLOOR: FLOOR,
     "polysync": "polysync",
+    # What it does import of them.
+    "websocket, attrs, urllib3": "websocket, attrs, urllib3",
+    # What it loads besides for web pages.
+    "polysync, pool, store and context": "polysync, polysync.sessions.pool, "
+    "polysync.sessions.store, polysync.context",
     "websocket-client": "websocket",
     "websockets.sync": "websockets.sync.client",
     "slack_sdk": "slack_sdk.socket_mode",
@@ -59,7 +66,7 @@ client.greeting.text
 """
 _PEER = """
 import sys; sys.path.insert(0, {folder!r})
-from contenders import named; from server import Address
+from contenders import named; from address import Address
 named({name!r})(Address({port})).turn()
 """
 _END = "\nimport os; print(flush=True); os._exit(0)\n"
@@ -119,20 +126,20 @@ def _there(modules: str) -> bool:
         return False
 
 
-def imports(pythons: Pythons, rounds: int) -> dict[str, list[float]]:
+def imports(pythons: Pythons, rounds: int) -> Section:
     """Return the milliseconds of CPU that each import takes."""
-    times: dict[str, list[float]] = {n: [] for n, m in IMPORTS.items() if _there(m)}
-    for number in range(rounds + 1):
-        for name, spent in times.items():
-            seconds = float(pythons.output(_TIMED.format(IMPORTS[name])))
-            if number:
-                spent.append(seconds * 1e3)
-    return times
+    section = Section("import ms", floor=FLOOR)
+    there = {name: modules for name, modules in IMPORTS.items() if _there(modules)}
+    for modules in there.values():
+        pythons.output(_TIMED.format(modules))  # compiles
+    for order in turns_of(there, rounds):
+        for name in order:
+            seconds = float(pythons.output(_TIMED.format(there[name])))
+            section.add(name, seconds * 1e3)
+    return section
 
 
-def greetings(
-    pythons: Pythons, address: Address, rounds: int
-) -> dict[str, list[float]]:
+def greetings(pythons: Pythons, address: Address, rounds: int) -> Section:
     """Return the milliseconds from the start of a process to its first answer."""
     folder = str(Path(__file__).parent)
     scripts = {
@@ -147,41 +154,43 @@ def greetings(
         "azure-messaging-webpubsubclient",
     ):
         scripts[name] = _PEER.format(folder=folder, name=name, port=address.port)
-    times: dict[str, list[float]] = {name: [] for name in scripts}
-    for number in range(rounds + 1):
-        for name, script in scripts.items():
-            if name not in times:
-                continue
-            try:
-                seconds = pythons.until_first_line(script + _END)
-            except RuntimeError:
-                del times[name]  # its library is not installed
-                continue
-            if number:
-                times[name].append(seconds * 1e3)
-    return times
+    for name in list(scripts):
+        try:
+            pythons.until_first_line(scripts[name] + _END)  # compiles
+        except RuntimeError as error:
+            note(f"left out of greeting ms: {name} ({error})")
+            del scripts[name]
+    section = Section("greeting ms", floor="websocket-client")
+    for order in turns_of(scripts, rounds):
+        for name in order:
+            seconds = pythons.until_first_line(scripts[name] + _END)
+            section.add(name, seconds * 1e3)
+    return section
 
 
-def round_trips(pythons: Pythons, address: Address, rounds: int) -> Any:
-    """Return the round trips of a process's first `connect`, and of its next."""
+def round_trips(pythons: Pythons, address: Address, rounds: int) -> Section:
+    """Return the round trips of a process's first `connect`, and of its next.
+
+    The proxy answers TCP's handshake at once, so that is not among them.
+    """
     script = _TWICE.format(url=address.url("http"), authority=address.authority)
-    first, following = [], []
+    section = Section("round trips")
     for _ in range(rounds):
         one, two = map(float, pythons.output(script).split())
-        first.append(one / (2 * DELAY))
-        following.append(two / (2 * DELAY))
-    return {"first": first, "next": following}
+        section.add("first", one / (2 * DELAY))
+        section.add("next", two / (2 * DELAY))
+    return section
 
 
-def measure(server: Server, rounds: int) -> dict[str, dict[str, list[float]]]:
+def measure(server: Server, rounds: int) -> list[Section]:
     """Measure everything here."""
     with tempfile.TemporaryDirectory() as cache:
         pythons = Pythons(cache)
-        return {
-            "import ms": imports(pythons, rounds),
-            "greeting ms": greetings(pythons, server.clear, rounds),
-            "round trips": round_trips(pythons, server.delayed, max(3, rounds // 3)),
-        }
+        return [
+            imports(pythons, rounds),
+            greetings(pythons, server.clear, rounds),
+            round_trips(pythons, server.delayed, rounds),
+        ]
 
 
 def main() -> None:
@@ -189,11 +198,8 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=15)
     options = parser.parse_args()
     with Server() as server:
-        for title, figures in measure(server, options.rounds).items():
-            floor = median(next(iter(figures.values())))
-            print(f"{title:34}{'median':>10}{'ratio':>8}")
-            for name, values in figures.items():
-                print(f"{name:34}{median(values):10.2f}{median(values) / floor:8.2f}")
+        for section in measure(server, options.rounds):
+            print(section)
 
 
 if __name__ == "__main__":

@@ -1,8 +1,6 @@
 """What a turn costs, and how fast events come in: polysync beside its peers.
 
-All contenders take turns in one process, round after round, so that a slow moment of
-the machine hits them alike. Each figure is the median of the rounds; its spread is half
-the distance between the quartiles. Ratios are medians of the rounds' own ratios.
+All contenders take turns in one process, each round in another order.
 
     python benchmarks/turns.py [--tls] [--rounds 15] [--only NAME ...]
 """
@@ -12,10 +10,13 @@ from __future__ import annotations
 import argparse
 import logging
 import time
-from statistics import median, quantiles
+from collections.abc import Callable
+from statistics import median
 
+from address import Address
 from contenders import ALL, Contender, Polysync, installed, trust
-from server import Address, Server
+from rounds import Section, note, turns_of
+from server import Server
 
 #: Turns, and events, at a time.
 TURNS = 200
@@ -23,52 +24,61 @@ EVENTS = 20_000
 #: How often a round repeats that, unless it takes longer than so many seconds.
 REPEATS = 5
 _LONGEST = 0.5
-#: How often a contender may lose its connection in one round.
+#: How often a peer may lose its connection in one round. polysync may not.
 TRIES = 4
-
-Rounds = dict[str, list[float]]
 
 
 def measure(
     address: Address, rounds: int, contenders: list[type[Contender]]
-) -> tuple[Rounds, Rounds]:
-    """Return microseconds a turn, and microseconds an event, of each round.
+) -> list[Section]:
+    """Return the microseconds a turn, and the microseconds an event.
 
     Those of a round are medians too, so that a turn during which the machine did
     something else does not count.
     """
     trust(address)
-    turns: Rounds = {}
-    events: Rounds = {}
-    left_out = {c.name for c in contenders if address.authority and not c.tls}
-    for _ in range(rounds):
-        for contender in contenders:
-            name = contender.name
-            if name in left_out:
-                continue
-            try:
-                spent = _round(contender, address)
-            except Exception as error:
-                print(f"left out: {name} ({type(error).__name__}: {error})")
-                left_out.add(name)
-                turns.pop(name, None), events.pop(name, None)
-            else:
-                turns.setdefault(name, []).append(spent[0])
-                events.setdefault(name, []).append(spent[1])
-    return turns, events
+    where = "TLS" if address.authority else "clear"
+    floor = contenders[0].name
+    every = [
+        (Section(f"turn us, {where}", floor=floor), _turns),
+        (Section(f"inbound us an event, {where}", floor=floor), _events),
+    ]
+    for contender in contenders:
+        if address.authority and not contender.tls:
+            note(f"not measured over TLS: {contender.name}")
+    able = [c for c in contenders if c.tls or not address.authority]
+    out: set[tuple[str, str]] = set()
+    for order in turns_of(able, rounds):
+        for contender in order:
+            for section, task in every:
+                if (section.title, contender.name) in out:
+                    continue
+                try:
+                    section.add(contender.name, _once(contender, address, task))
+                except Exception as error:
+                    note(
+                        f"left out of {section.title}: {contender.name} "
+                        f"({type(error).__name__}: {error})"
+                    )
+                    out.add((section.title, contender.name))
+                    section.rounds.pop(contender.name, None)
+    return [section for section, _ in every]
 
 
-def _round(contender: type[Contender], address: Address) -> tuple[float, float]:
-    """Measure one contender once; again if it loses its connection, as some do."""
-    for tried in range(1, TRIES + 1):
+def _once(
+    contender: type[Contender], address: Address, task: Callable[[Contender], float]
+) -> float:
+    """Measure one contender once; a peer again if it loses its connection."""
+    tries = 1 if issubclass(contender, Polysync) else TRIES
+    for tried in range(1, tries + 1):
         # A new connection each time, so that only one has anything to do.
         connected = contender(address)
         try:
-            return _turns(connected), _events(connected)
+            return task(connected)
         except Exception:
-            if tried == TRIES:
+            if tried == tries:
                 raise
-            print(f"measured again: {contender.name}, which lost its connection")
+            note(f"measured again: {contender.name}, which lost its connection")
         finally:
             connected.close()
     raise AssertionError("a round ends or fails")
@@ -101,22 +111,6 @@ def _events(connected: Contender) -> float:
     return median(times) * 1e6
 
 
-def summary(rounds: Rounds, floor: str) -> dict[str, dict[str, float]]:
-    """Return each contender's median, spread, and ratio to the floor."""
-    figures = {}
-    for name, values in rounds.items():
-        if len(values) < 2:
-            continue
-        low, _, high = quantiles(values, n=4)
-        ratios = [mine / base for mine, base in zip(values, rounds[floor], strict=True)]
-        figures[name] = {
-            "median": median(values),
-            "spread": (high - low) / 2,
-            "ratio": median(ratios),
-        }
-    return figures
-
-
 def main() -> None:
     logging.disable(logging.CRITICAL)
     parser = argparse.ArgumentParser(description=__doc__)
@@ -129,15 +123,8 @@ def main() -> None:
     )
     with Server() as server:
         address = server.secure if options.tls else server.clear
-        turns, events = measure(address, options.rounds, chosen)
-    floor = "websocket-client" if "websocket-client" in turns else Polysync.name
-    for title, rounds in (("us a turn", turns), ("us an event", events)):
-        print(f"{title:34}{'median':>10}{'spread':>10}{'ratio':>8}")
-        for name, figure in summary(rounds, floor).items():
-            print(
-                f"{name:34}{figure['median']:10.1f}{figure['spread']:10.1f}"
-                f"{figure['ratio']:8.2f}"
-            )
+        for section in measure(address, options.rounds, chosen):
+            print(section)
 
 
 if __name__ == "__main__":

@@ -292,6 +292,7 @@ class Client(Listening, CallbackMethods, ConversationView):
         Raises:
             ConfigurationError: A setting is wrong.
         """
+        # 1 ms that few need.
         from polysync.sessions.handover import take_up
         from polysync.sessions.state import SessionState
 

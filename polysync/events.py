@@ -107,8 +107,8 @@ class Event(Value):
 
 
 # An event without fields of its own has nothing for attrs to add: it inherits all that
-# attrs made for `Event`, and importing the package stays quick. So do those that differ
-# in nothing but their type.
+# attrs made for `Event`, and importing the package stays quick. For the same reason,
+# those that differ in nothing but their type have a base in common.
 
 
 @frozen(eq=False, repr=False, weakref_slot=False)

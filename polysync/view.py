@@ -44,7 +44,7 @@ class ConversationView:
 
         Holds the access token: for server-side stores only.
         """
-        from polysync.sessions.handover import save
+        from polysync.sessions.handover import save  # 1 ms that few need
 
         self._engine.check()
         return self._engine.read(lambda c: save(self._engine))

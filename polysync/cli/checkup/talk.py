@@ -69,7 +69,8 @@ class Talk:
             self._changed.notify_all()
 
     def connection_received(self, connection: Connection, payload: bytes) -> None:
-        (events, problems, _), now = parse(payload), monotonic()
+        events, problems, _ = parse(payload)
+        now = monotonic()
         with self._changed:
             self._events += [(now, event) for event in events]
             self._problems += problems
