@@ -37,6 +37,8 @@ _FIRST = 10
 _CLOSED = 5
 #: Seconds after which a contender's threads are not waited for any longer.
 _PATIENCE = 12.0
+#: Seconds; a contender that takes longer, some connect for two minutes, has one round.
+_LONG = 20.0
 
 
 class BareThread(Contender):
@@ -167,6 +169,7 @@ def run(
         for name in order:
             if name not in chosen:
                 continue
+            start = time.perf_counter()
             try:
                 figures = _inside(name, address, clients)
             except RuntimeError as error:
@@ -177,6 +180,10 @@ def run(
             else:
                 for key, value in figures.items():
                     sections[key].add(name, value)
+                spent = time.perf_counter() - start
+                if spent > _LONG and rounds > 1:
+                    note(f"one round of idle clients takes {spent:.0f} s: {name}")
+                    chosen.remove(name)
     return sections
 
 
