@@ -13,15 +13,12 @@ from __future__ import annotations
 
 import argparse
 import gc
-import json
 import logging
-import os
-import subprocess
-import sys
 import threading
 import time
 from statistics import median
 
+import alone
 from address import Address
 from contenders import ALL, Contender, Polysync, installed, named, trust
 from rounds import Section, note, turns_of
@@ -171,7 +168,14 @@ def run(
                 continue
             start = time.perf_counter()
             try:
-                figures = _inside(name, address, clients)
+                figures = alone.run(
+                    __file__,
+                    f"--inside={name}",
+                    f"--port={address.port}",
+                    f"--authority={address.authority or ''}",
+                    f"--clients={clients}",
+                    timeout=120,
+                )
             except RuntimeError as error:
                 note(f"left out of idle clients, {where}: {name} ({error})")
                 chosen.remove(name)
@@ -187,28 +191,6 @@ def run(
     return sections
 
 
-def _inside(name: str, address: Address, clients: int) -> dict[str, float]:
-    command = [
-        sys.executable,
-        __file__,
-        "--inside",
-        name,
-        f"--port={address.port}",
-        f"--authority={address.authority or ''}",
-        f"--clients={clients}",
-    ]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=120)
-    except subprocess.TimeoutExpired:
-        raise RuntimeError("it hangs") from None
-    try:
-        figures: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
-    except (IndexError, ValueError):
-        last = done.stderr.strip().splitlines()[-1:]
-        raise RuntimeError(", ".join(last)) from None
-    return figures
-
-
 def main() -> None:
     logging.disable(logging.CRITICAL)
     parser = argparse.ArgumentParser(description=__doc__)
@@ -222,8 +204,7 @@ def main() -> None:
     options = parser.parse_args()
     if options.inside:
         address = Address(options.port, options.authority or None)
-        print(json.dumps(measure(options.inside, address, options.clients)), flush=True)
-        os._exit(0)  # some do not let the interpreter go
+        alone.hand_over(measure(options.inside, address, options.clients))
     with Server() as server:
         address = server.secure if options.tls else server.clear
         for section in run(

@@ -244,7 +244,9 @@ def plot(found: dict[str, Section], target: Path) -> None:
 def main() -> None:
     logging.disable(logging.CRITICAL)
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true")
+    parser.add_argument(
+        "--quick", action="store_true", help="fewer rounds, clients and peers"
+    )
     parser.add_argument("--rounds", type=int, default=Scope.rounds)
     parser.add_argument(
         "--results", type=Path, default=Path(__file__).parent / "results"

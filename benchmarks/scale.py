@@ -9,16 +9,13 @@ from __future__ import annotations
 
 import argparse
 import gc
-import json
 import logging
-import os
-import subprocess
-import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from statistics import median
 from typing import Any
 
+import alone
 from address import Address
 from contenders import Polysync
 from idle import resident
@@ -120,18 +117,14 @@ def growth(address: Address, rounds: int) -> dict[str, list[float]]:
 
 def measure(address: Address, count: int, rounds: int) -> dict[str, Section]:
     """Measure everything here, in a new process."""
-    command = [
-        sys.executable,
+    found = alone.run(
         __file__,
         "--inside",
         f"--port={address.port}",
         f"--conversations={count}",
         f"--rounds={rounds}",
-    ]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=600)
-    if done.returncode:
-        raise RuntimeError(done.stderr.strip().splitlines()[-1])
-    found = json.loads(done.stdout.splitlines()[-1])
+        timeout=600,
+    )
     many = found["many"]
     return {
         "turns": Section(f"{count} conversations, us a turn", many.pop("turns"), ONE),
@@ -155,8 +148,7 @@ def main() -> None:
         address = Address(options.port)
         found = {"many": conversations(address, count, rounds)}
         found["growth"] = growth(address, rounds)
-        print(json.dumps(found), flush=True)
-        os._exit(0)
+        alone.hand_over(found)
     with Server() as server:
         for section in measure(server.clear, count, rounds).values():
             print(section)

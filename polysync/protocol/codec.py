@@ -15,7 +15,7 @@ from json.encoder import encode_basestring
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
-from attrs import fields
+from attrs import fields, has
 
 from polysync.events import (
     CLIENT_EVENT_TYPES,
@@ -205,7 +205,7 @@ def _infer_type(data: dict[str, Any], problems: Problems) -> str | None:
 
 
 def _structure(data: dict[str, Any], event_type: str, problems: Problems) -> Event:
-    hook: Any = _hooks.get(event_type)
+    hook = _hooks.get(event_type)
     if hook is None:
         cls = EVENT_TYPES.get(event_type, UnknownEvent)
         hook = _hook_of(cls)
@@ -279,9 +279,9 @@ def _dump(value: Any) -> str:
 def _unstructure(value: Any) -> Any:
     if isinstance(value, Event):
         return _unstructure_event(value)
-    if isinstance(value, Value):
-        # All that derive from Value are attrs classes; mypy knows of the base only.
-        return _unstructure_fields(value, fields(type(value)))  # type: ignore[arg-type]
+    cls = type(value)
+    if has(cls):
+        return _unstructure_fields(value, fields(cls))
     if isinstance(value, tuple):
         return [_unstructure(item) for item in value]
     return value
@@ -365,16 +365,15 @@ def _is_ours(cls: Any) -> bool:
     return isinstance(cls, type) and issubclass(cls, Value)
 
 
-_BY_HAND: dict[type, Any] = {
+_BY_HAND: dict[type, Hook] = {
     Event: _structure_event,
     EventBatch: _structure_batch,
     UnknownEvent: _structure_unknown,
 }
 
 
-def _hook_of(cls: type) -> Callable[[dict[str, Any], Any], Any]:
-    # A hook for one class, which cattrs calls with that class alone.
-    return _BY_HAND.get(cls) or build_hook(cls)  # type: ignore[return-value]
+def _hook_of(cls: type) -> Hook:
+    return _BY_HAND.get(cls) or build_hook(cls)
 
 
 @functools.cache

@@ -12,6 +12,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any, TypeVar
 
 __all__ = ["Workers"]
@@ -33,30 +34,24 @@ class Workers:
         loop = asyncio.get_running_loop()
         done: asyncio.Future[_T] = loop.create_future()
 
-        def settle(value: _T | None, error: BaseException | None) -> None:
+        def settle(finish: Callable[[], None]) -> None:
             self._busy -= 1
-            if done.cancelled():
-                return
-            if error is not None:
-                done.set_exception(error)
-            else:
-                # Without an error it is a _T, of which None may be one.
-                done.set_result(value)  # type: ignore[arg-type]
+            if not done.cancelled():
+                finish()
 
         def job() -> None:
-            value: _T | None = None
-            failure: BaseException | None = None
             try:
-                value = function(*args)
+                finish = partial(done.set_result, function(*args))
             except BaseException as error:
                 failure = error
                 if not isinstance(error, Exception) or isinstance(error, StopIteration):
                     # A future takes the one not at all, and the other would end the
                     # sandbox's thread.
                     failure = RuntimeError(f"the agent raised {error!r}")
+                finish = partial(done.set_exception, failure)
             # If the sandbox was stopped meanwhile, nobody waits any more.
             with contextlib.suppress(RuntimeError):
-                loop.call_soon_threadsafe(settle, value, failure)
+                loop.call_soon_threadsafe(settle, finish)
 
         self._busy += 1
         if self._busy > len(self._threads) < _MOST_THREADS:

@@ -45,6 +45,7 @@ _HANDOFFS: dict[str, type[Event]] = {
     "timeout": HandoffTimeout,
     "required": ClientHandoffRequired,
 }
+_HANDOFF_EVENTS: tuple[type[Event], ...] = tuple(_HANDOFFS.values())
 _ENDS = {
     "natural": "REASON_NATURAL_END",
     "user": "REASON_USER_END",
@@ -366,9 +367,8 @@ class Talk:
         elif isinstance(news, SystemMessage):
             if news.level == SystemMessageLevel.ERROR:
                 self._complaint = f"; the server says {news.message!r}"
-        elif isinstance(news, tuple(_HANDOFFS.values())):
-            # mypy does not narrow by a tuple that is made of a table.
-            self._handoffs.append(news)  # type: ignore[arg-type]
+        elif isinstance(news, _HANDOFF_EVENTS):
+            self._handoffs.append(news)
 
     def _is_old(self, event: Event) -> bool:
         return event.sequence is not None and event.sequence <= self._heard
