@@ -290,17 +290,31 @@ def test_an_ended_session_is_replayed_and_closed(joined: Bare) -> None:
     assert joined.close_code() == 1000
 
 
+def let_time_pass(sandbox: Sandbox, seconds: float) -> None:
+    """Put the clock of a sandbox forward, and have it see to what is due."""
+    loop = sandbox._context.running_loop()
+    time = loop.time
+
+    def jump() -> None:
+        loop.time = lambda: time() + seconds  # type: ignore[method-assign]
+
+    loop.call_soon_threadsafe(jump)
+
+
 def test_a_silent_client_is_abandoned() -> None:
     with (
-        Sandbox(EchoAgent, idle_timeout=0.05, idle_warning=0.01) as sandbox,
+        Sandbox(EchoAgent, idle_timeout=3600, idle_warning=1800) as sandbox,
         Bare(sandbox) as bare,
     ):
         bare.connect()
         bare.replay()
-        warning, end = bare.until("SESSION_END")
+        let_time_pass(sandbox, 1800)
+        warning = bare.receive()
+        let_time_pass(sandbox, 1800)
+        end = bare.receive()
         assert bare.close_code() == 1000
 
-    assert types([warning]) == ["SESSION_IDLE_WARNING"]
+    assert types([warning, end]) == ["SESSION_IDLE_WARNING", "SESSION_END"]
     assert warning["sequence"] is None
     assert end["payload"] == {"reason": "REASON_USER_ABANDONED"}
 
