@@ -102,8 +102,8 @@ def measure(scope: Scope) -> dict[str, Section]:
             found += idle.run(
                 address, scope.idle_clients, scope.idle_rounds, only
             ).values()
-        print("many conversations, long ones ...", flush=True)
-        found += scale.measure(server.clear, scope.conversations, 5).values()
+            print(f"many conversations, long ones, {where} ...", flush=True)
+            found += scale.measure(address, scope.conversations, 5).values()
         print("starting ...", flush=True)
         found += starting.measure(server, scope.rounds)
     return {section.title: section for section in found}
@@ -145,21 +145,22 @@ def figures(found: dict[str, Section], scope: Scope) -> list[Figure]:
     table.append(Figure("the same with callbacks, clear", threads, 2.0))
     imports = found["import ms"].ratio("polysync")
     table.append(Figure("import / its libraries", imports, 1.25))
-    greeting = found["greeting ms"].ratio("polysync")
-    table.append(Figure("start to greeting / bare", greeting, 2.2))
+    for where in ("clear", "TLS"):
+        greeting = found[f"greeting ms, {where}"].ratio("polysync")
+        table.append(Figure(f"start to greeting / bare, {where}", greeting, 2.2))
     for which, most in (("first", 5.5), ("next", 4.5)):
         trips = value("round trips", which)
         table.append(Figure(f"round trips to the greeting, {which}", trips, most))
-    count = scope.conversations
-    many = f"{count} conversations"
-    rate = found[f"{many}, us a turn"].ratio(scale.ONE, scale.MANY)
-    table.append(Figure(f"{many}: replies lost", value(many, "lost"), 0.0))
-    table.append(
-        Figure(f"{many}, {scale.THREADS} threads: turns/s / one's", rate, 0.7, True)
-    )
-    table.append(Figure(f"{many}: KiB each", value(many, "KiB"), 36.0))
-    growth = found["growth, us of CPU an event"].ratio(scale.LATE)
-    table.append(Figure("an event after 10,000 / first", growth, 1.1))
+    many = f"{scope.conversations} conversations"
+    for where, most in (("clear", 36.0), ("TLS", None)):
+        lost = value(f"{many}, {where}", "lost")
+        table.append(Figure(f"{many}, {where}: replies lost", lost, 0.0))
+        rate = found[f"{many}, us a turn, {where}"].ratio(scale.ONE, scale.MANY)
+        table.append(Figure(f"{many}, {where}: turns/s / one's", rate, 0.7, True))
+        each = value(f"{many}, {where}", "KiB")
+        table.append(Figure(f"{many}, {where}: KiB each", each, most))
+        growth = found[f"growth, us of CPU an event, {where}"].ratio(scale.LATE)
+        table.append(Figure(f"an event after 10,000 / first, {where}", growth, 1.1))
     return table
 
 
@@ -215,7 +216,7 @@ def plot(found: dict[str, Section], target: Path) -> None:
 
     turn = found["turn us, clear"]
     inbound = found["inbound us an event, clear"]
-    memory, greeting = found["idle client, KiB, clear"], found["greeting ms"]
+    memory, greeting = found["idle client, KiB, clear"], found["greeting ms, clear"]
     panels = {
         "a turn, / bare loop": {n: turn.ratio(n) for n in turn.rounds},
         "events a second, / bare loop": {

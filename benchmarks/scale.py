@@ -2,7 +2,7 @@
 
 Both are measured in a process of its own, whose memory holds nothing from before.
 
-    python benchmarks/scale.py [--conversations 1000] [--rounds 5]
+    python benchmarks/scale.py [--tls] [--conversations 1000] [--rounds 5]
 """
 
 from __future__ import annotations
@@ -41,7 +41,12 @@ EARLY, LATE = "the first", "after 10,000"
 
 
 def _client(address: Address) -> Client:
-    return Client("token", "https://www.example.com", environment=address.url("http"))
+    return Client(
+        "token",
+        "https://www.example.com",
+        environment=address.url("http"),
+        ca_certs=address.authority,
+    )
 
 
 def _lost(client: Client, text: str) -> int:
@@ -117,40 +122,47 @@ def growth(address: Address, rounds: int) -> dict[str, list[float]]:
 
 def measure(address: Address, count: int, rounds: int) -> dict[str, Section]:
     """Measure everything here, in a new process."""
+    where = "TLS" if address.authority else "clear"
     found = alone.run(
         __file__,
         "--inside",
         f"--port={address.port}",
+        f"--authority={address.authority or ''}",
         f"--conversations={count}",
         f"--rounds={rounds}",
         timeout=600,
     )
-    many = found["many"]
+    many, growth = found["many"], found["growth"]
+    turns = many.pop("turns")
+    all_of_them = f"{count} conversations"
     return {
-        "turns": Section(f"{count} conversations, us a turn", many.pop("turns"), ONE),
+        "turns": Section(f"{all_of_them}, us a turn, {where}", turns, ONE),
         "many": Section(
-            f"{count} conversations", {name: [value] for name, value in many.items()}
+            f"{all_of_them}, {where}", {name: [value] for name, value in many.items()}
         ),
-        "growth": Section("growth, us of CPU an event", found["growth"], EARLY),
+        "growth": Section(f"growth, us of CPU an event, {where}", growth, EARLY),
     }
 
 
 def main() -> None:
     logging.disable(logging.CRITICAL)
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--tls", action="store_true")
     parser.add_argument("--conversations", type=int, default=1_000)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--inside", action="store_true")
     parser.add_argument("--port", type=int)
+    parser.add_argument("--authority")
     options = parser.parse_args()
     count, rounds = options.conversations, options.rounds
     if options.inside:
-        address = Address(options.port)
+        address = Address(options.port, options.authority or None)
         found = {"many": conversations(address, count, rounds)}
         found["growth"] = growth(address, rounds)
         alone.hand_over(found)
     with Server() as server:
-        for section in measure(server.clear, count, rounds).values():
+        address = server.secure if options.tls else server.clear
+        for section in measure(address, count, rounds).values():
             print(section)
 
 

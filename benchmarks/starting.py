@@ -19,7 +19,8 @@ import time
 from pathlib import Path
 
 from address import Address
-from rounds import Section, note, turns_of
+from contenders import named
+from rounds import Rounds, Section, note, turns_of
 from server import DELAY, Server
 
 #: The floor of the imports, and what to import of each peer.
@@ -43,17 +44,23 @@ IMPORTS = {
 
 _TIMED = "import time; t = time.process_time(); import {}; print(time.process_time()-t)"
 
+_CLEAR = 'server = http.client.HTTPConnection("127.0.0.1", {port})'
+_SECURE = """
+import ssl
+server = http.client.HTTPSConnection("127.0.0.1", {port},
+    context=ssl.create_default_context(cafile={authority!r}))
+"""
 _BARE = """
 import http.client, json, websocket
 def post(path):
     server.request("POST", path, b"{{}}", {{"Content-Type": "application/json"}})
     return json.loads(server.getresponse().read())
-server = http.client.HTTPConnection("127.0.0.1", {port})
+{server}
 token = post("/api/v1/access-token")["access_token"]
 session = post("/api/v1/sessions")["session_id"]
 ws = websocket.create_connection(
-    f"ws://127.0.0.1:{port}/ws?session_id={{session}}&access_token={{token}}",
-    skip_utf8_validation=True)
+    f"{url}?session_id={{session}}&access_token={{token}}",
+    sslopt={trusted!r}, skip_utf8_validation=True)
 ws.send(json.dumps({{"type": "EVENT_TYPE_REQUEST_POLY_AGENT_JOIN", "payload": {{}}}}))
 while json.loads(ws.recv())["type"] != "EVENT_TYPE_POLY_AGENT_MESSAGE":
     pass
@@ -61,13 +68,15 @@ while json.loads(ws.recv())["type"] != "EVENT_TYPE_POLY_AGENT_MESSAGE":
 _OURS = """
 from polysync import Client
 client = Client("token", "https://www.example.com",
-    environment="http://127.0.0.1:{port}").connect()
+    environment={url!r}, ca_certs={authority!r}).connect()
 client.greeting.text
 """
 _PEER = """
 import sys; sys.path.insert(0, {folder!r})
-from contenders import named; from address import Address
-named({name!r})(Address({port})).turn()
+from contenders import named, trust; from address import Address
+address = Address({port}, {authority!r})
+trust(address)
+named({name!r})(address).turn()
 """
 _END = "\nimport os; print(flush=True); os._exit(0)\n"
 
@@ -139,13 +148,15 @@ def imports(pythons: Pythons, rounds: int) -> Section:
     return section
 
 
-def greetings(pythons: Pythons, address: Address, rounds: int) -> Section:
-    """Return the milliseconds from the start of a process to its first answer."""
+def _greeting_scripts(address: Address) -> dict[str, str]:
+    """Return what each contender runs until its first answer."""
+    port, authority = address
+    server = (_SECURE if authority else _CLEAR).format(port=port, authority=authority)
+    trusted = {"ca_certs": authority} if authority else {}
+    bare = _BARE.format(server=server, url=address.url("ws", "/ws"), trusted=trusted)
+    ours = _OURS.format(url=address.url("http"), authority=authority)
+    scripts = {"websocket-client": bare, "polysync": ours}
     folder = str(Path(__file__).parent)
-    scripts = {
-        "websocket-client": _BARE.format(port=address.port),
-        "polysync": _OURS.format(port=address.port),
-    }
     for name in (
         "websockets.sync",
         "slack_sdk, built-in",
@@ -153,18 +164,32 @@ def greetings(pythons: Pythons, address: Address, rounds: int) -> Section:
         "python-socketio",
         "azure-messaging-webpubsubclient",
     ):
-        scripts[name] = _PEER.format(folder=folder, name=name, port=address.port)
-    for name in list(scripts):
-        try:
-            pythons.until_first_line(scripts[name] + _END)  # compiles
-        except RuntimeError as error:
-            note(f"left out of greeting ms: {name} ({error})")
-            del scripts[name]
-    section = Section("greeting ms", floor="websocket-client")
-    for order in turns_of(scripts, rounds):
+        if named(name).tls or not authority:
+            scripts[name] = _PEER.format(
+                folder=folder, name=name, port=port, authority=authority
+            )
+    return {name: script + _END for name, script in scripts.items()}
+
+
+def greetings(pythons: Pythons, address: Address, rounds: int) -> Section:
+    """Return the milliseconds from the start of a process to its first answer."""
+    where = "TLS" if address.authority else "clear"
+    scripts = _greeting_scripts(address)
+    empty: Rounds = {name: [] for name in scripts}
+    section = Section(f"greeting ms, {where}", empty, floor="websocket-client")
+    for number, order in enumerate(turns_of(scripts, rounds + 1)):
         for name in order:
-            seconds = pythons.until_first_line(scripts[name] + _END)
-            section.add(name, seconds * 1e3)
+            if name not in scripts:
+                continue
+            try:
+                seconds = pythons.until_first_line(scripts[name])
+            except RuntimeError as error:
+                note(f"left out of {section.title}: {name} ({error})")
+                del scripts[name]
+                section.rounds.pop(name, None)
+                continue
+            if number:  # the first round compiles
+                section.add(name, seconds * 1e3)
     return section
 
 
@@ -189,6 +214,7 @@ def measure(server: Server, rounds: int) -> list[Section]:
         return [
             imports(pythons, rounds),
             greetings(pythons, server.clear, rounds),
+            greetings(pythons, server.secure, rounds),
             round_trips(pythons, server.delayed, rounds),
         ]
 
