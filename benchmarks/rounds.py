@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from statistics import median, quantiles
 from typing import TypeVar
@@ -17,6 +17,9 @@ _T = TypeVar("_T")
 
 #: The values of each contender, one for each round.
 Rounds = dict[str, list[float]]
+
+#: How often a peer may fail in one round. polysync may not.
+TRIES = 4
 
 #: What a reader of the figures has to know: who was left out, who was tried again.
 NOTES: list[str] = []
@@ -38,6 +41,19 @@ def turns_of(contenders: Iterable[_T], rounds: int | None = None) -> Iterator[li
     for _ in itertools.count() if rounds is None else range(rounds):
         yield list(order)
         order.rotate(-1)
+
+
+def tried(name: str, measure: Callable[..., float], *args: object) -> float:
+    """Measure a contender; a peer again if it fails, polysync not."""
+    tries = 1 if name.startswith("polysync") else TRIES
+    for left in reversed(range(tries)):
+        try:
+            return measure(*args)
+        except Exception:
+            if not left:
+                raise
+            note(f"measured again: {name}, which failed")
+    raise AssertionError("it is measured or fails")
 
 
 @dataclass

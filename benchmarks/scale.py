@@ -35,6 +35,9 @@ _SETTLED = 3.0
 #: Events of one measurement, and of the history before the last ones.
 _EVENTS = 1_000
 _HISTORY = 10_000
+#: Long conversations in each round: one takes a fifth of a second, and differs from
+#: the next by more than what is looked for.
+_LONG = 5
 
 ONE, MANY = "one client", f"all, on {THREADS} threads"
 EARLY, LATE = "the first", "after 10,000"
@@ -158,7 +161,7 @@ def main() -> None:
     if options.inside:
         address = Address(options.port, options.authority or None)
         found = {"many": conversations(address, count, rounds)}
-        found["growth"] = growth(address, rounds)
+        found["growth"] = growth(address, _LONG * rounds)
         alone.hand_over(found)
     with Server() as server:
         address = server.secure if options.tls else server.clear

@@ -20,7 +20,7 @@ from pathlib import Path
 
 from address import Address
 from contenders import named
-from rounds import Rounds, Section, note, turns_of
+from rounds import Rounds, Section, note, tried, turns_of
 from server import DELAY, Server
 
 #: The floor of the imports, and what to import of each peer.
@@ -182,11 +182,11 @@ def greetings(pythons: Pythons, address: Address, rounds: int) -> Section:
             if name not in scripts:
                 continue
             try:
-                seconds = pythons.until_first_line(scripts[name])
+                seconds = tried(name, pythons.until_first_line, scripts[name])
             except RuntimeError as error:
                 note(f"left out of {section.title}: {name} ({error})")
                 del scripts[name]
-                section.rounds.pop(name, None)
+                del section.rounds[name]
                 continue
             if number:  # the first round compiles
                 section.add(name, seconds * 1e3)

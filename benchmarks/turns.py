@@ -14,8 +14,8 @@ from collections.abc import Callable
 from statistics import median
 
 from address import Address
-from contenders import ALL, Contender, Polysync, installed, trust
-from rounds import Section, note, turns_of
+from contenders import ALL, Contender, installed, trust
+from rounds import Section, note, tried, turns_of
 from server import Server
 
 #: Turns, and events, at a time.
@@ -24,8 +24,6 @@ EVENTS = 20_000
 #: How often a round repeats that, unless it takes longer than so many seconds.
 REPEATS = 5
 _LONGEST = 0.5
-#: How often a peer may lose its connection in one round. polysync may not.
-TRIES = 4
 
 
 def measure(
@@ -54,7 +52,7 @@ def measure(
                 if (section.title, contender.name) in out:
                     continue
                 try:
-                    section.add(contender.name, _once(contender, address, task))
+                    took = tried(contender.name, _once, contender, address, task)
                 except Exception as error:
                     note(
                         f"left out of {section.title}: {contender.name} "
@@ -62,26 +60,20 @@ def measure(
                     )
                     out.add((section.title, contender.name))
                     section.rounds.pop(contender.name, None)
+                else:
+                    section.add(contender.name, took)
     return [section for section, _ in every]
 
 
 def _once(
     contender: type[Contender], address: Address, task: Callable[[Contender], float]
 ) -> float:
-    """Measure one contender once; a peer again if it loses its connection."""
-    tries = 1 if issubclass(contender, Polysync) else TRIES
-    for tried in range(1, tries + 1):
-        # A new connection each time, so that only one has anything to do.
-        connected = contender(address)
-        try:
-            return task(connected)
-        except Exception:
-            if tried == tries:
-                raise
-            note(f"measured again: {contender.name}, which lost its connection")
-        finally:
-            connected.close()
-    raise AssertionError("a round ends or fails")
+    # A new connection each time, so that only one has anything to do.
+    connected = contender(address)
+    try:
+        return task(connected)
+    finally:
+        connected.close()
 
 
 def _turns(connected: Contender) -> float:
