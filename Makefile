@@ -86,7 +86,7 @@ $(VENV)/.stamp-bench: benchmarks/requirements.txt $(VENV)/.stamp-test
 	$(PIP) install -r benchmarks/requirements.txt
 	@touch $@
 
-# BENCH_ARGS=--quick takes under four minutes instead of twenty.
+# BENCH_ARGS=--quick takes under five minutes instead of twenty.
 bench: $(VENV)/.stamp-bench
 	$(BIN)/python benchmarks/run.py $(BENCH_ARGS)
 

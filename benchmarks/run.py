@@ -2,7 +2,7 @@
 
     python benchmarks/run.py [--quick] [--rounds 11] [--results FOLDER] [--manual]
 
-Takes about twenty minutes, under four with ``--quick``. Only the ratios mean
+Takes about twenty minutes, under five with ``--quick``. Only the ratios mean
 something: all that belongs together is measured in turns, in one run, and whatever else
 the machine does hits all of it.
 """
