@@ -33,8 +33,8 @@ PATIENCE = 10.0 * SCALE
 #: A timeout that is meant to pass.
 SHORT = 0.05 * SCALE
 
-#: What a busy machine may add to a timeout; some stand still for more than a second.
-NOISE = 3.0 * SCALE
+#: What a busy machine may add to a timeout.
+NOISE = 1.0 * SCALE
 
 QUICK: dict[str, Any] = {
     "timeout": PATIENCE,

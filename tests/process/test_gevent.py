@@ -57,8 +57,7 @@ def test_a_conversation_with_callbacks_under_gevent() -> None:
         client.receive(timeout=0.5)
     except ReceiveTimeoutError:
         print("quiet")
-    # Of the fifty in that time; had the call held up all greenlets, there were none.
-    assert ticks - before >= 5, (before, ticks)
+    assert ticks - before > 20, (before, ticks)
     client.end_session()
     assert len(seen) == 4, seen
     sandbox.stop()

@@ -26,7 +26,6 @@ from polysync.errors import (
 from polysync.runtime import rest
 from polysync.runtime.clock import Deadline
 from polysync.runtime.network import Answer, Cancel, Network, close_idle
-from tests.clients import NOISE
 from tests.peers import PATIENCE, Peer
 from tests.peers import rest as serve_rest
 
@@ -283,7 +282,7 @@ def test_cancel_interrupts_the_wait() -> None:
         cancel.cancel()
         thread.join(PATIENCE)
         assert isinstance(raised[0], ClientClosedError)
-        assert time.monotonic() - begin < NOISE
+        assert time.monotonic() - begin < 2.0
 
 
 # What is final
