@@ -53,7 +53,8 @@ class _JsonCsrf(CsrfViewMiddleware):
     """Django's protection, for sites that do not have it as a middleware."""
 
     def _reject(self, request: HttpRequest, reason: str) -> Any:
-        super()._reject(request, reason)  # type: ignore[misc]  # logs it
+        # For its log. The stubs of Django leave out what is private.
+        super()._reject(request, reason)  # type: ignore[misc]
         return _refusal()
 
 

@@ -20,6 +20,8 @@ from __future__ import annotations
 from typing import Any
 
 try:
+    # Not used here: only to say better than Python does what is missing. ipywidgets
+    # comes without types.
     import ipywidgets as _ipywidgets  # type: ignore[import-untyped]  # noqa: F401
     import markdown_it as _markdown_it  # noqa: F401
     import nh3 as _nh3  # noqa: F401

@@ -196,19 +196,19 @@ def page_event(event: Event | ConnectionChange) -> PageEvent | None:
     }
 
 
-def sse(event: PageEvent, id: str | None = None) -> bytes:  # noqa: A002
+def sse(event: PageEvent, last_id: str | None = None) -> bytes:
     """Frame a page event as one server-sent event.
 
     Args:
         event: The page event.
-        id: What the browser sends back as ``Last-Event-ID`` when it reconnects;
+        last_id: What the browser sends back as ``Last-Event-ID`` when it reconnects;
             ``None`` leaves the former one as it is.
     """
     # JSON escapes line ends inside strings, so the data is one line whatever it is.
     data = json.dumps(event, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     lines = f"data: {data}\n\n"
-    if id is not None:
-        safe_id = id.replace("\r", "").replace("\n", "").replace("\x00", "")
+    if last_id is not None:
+        safe_id = last_id.replace("\r", "").replace("\n", "").replace("\x00", "")
         lines = f"id: {safe_id}\n{lines}"
     return lines.encode("utf-8", "replace")
 
