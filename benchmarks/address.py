@@ -15,6 +15,11 @@ class Address(NamedTuple):
     #: The certificate to trust, or none in clear.
     authority: str | None = None
 
+    @property
+    def where(self) -> str:
+        """How it is called in the tables."""
+        return "TLS" if self.authority else "clear"
+
     def url(self, scheme: str, path: str = "") -> str:
         """Return a URL. ``scheme`` is ``http`` or ``ws``; TLS adds its letter."""
         secure = "s" if self.authority else ""

@@ -155,8 +155,9 @@ def run(
     address: Address, clients: int, rounds: int, only: list[str] | None = None
 ) -> dict[str, Section]:
     """Measure every contender in a process of its own."""
-    where = "TLS" if address.authority else "clear"
-    sections = {key: Section(f"{title}, {where}") for key, title in TITLES.items()}
+    sections = {
+        key: Section(f"{title}, {address.where}") for key, title in TITLES.items()
+    }
     chosen = [
         name
         for name, contender in contenders().items()
@@ -177,7 +178,7 @@ def run(
                     timeout=120,
                 )
             except RuntimeError as error:
-                note(f"left out of idle clients, {where}: {name} ({error})")
+                note(f"left out of idle clients, {address.where}: {name} ({error})")
                 chosen.remove(name)
                 for section in sections.values():
                     section.rounds.pop(name, None)

@@ -92,7 +92,8 @@ def measure(scope: Scope) -> dict[str, Section]:
     print("decoding ...", flush=True)
     found += codec.measure(scope.decoding).values()
     with Server() as server:
-        for where, address in (("clear", server.clear), ("TLS", server.secure)):
+        for address in (server.clear, server.secure):
+            where = address.where
             print(f"turns and inbound, {where} ...", flush=True)
             found += turns.measure(address, scope.rounds, installed())
             print(f"idle clients, {where} ...", flush=True)

@@ -125,7 +125,6 @@ def growth(address: Address, rounds: int) -> dict[str, list[float]]:
 
 def measure(address: Address, count: int, rounds: int) -> dict[str, Section]:
     """Measure everything here, in a new process."""
-    where = "TLS" if address.authority else "clear"
     found = alone.run(
         __file__,
         "--inside",
@@ -139,11 +138,14 @@ def measure(address: Address, count: int, rounds: int) -> dict[str, Section]:
     turns = many.pop("turns")
     all_of_them = f"{count} conversations"
     return {
-        "turns": Section(f"{all_of_them}, us a turn, {where}", turns, ONE),
+        "turns": Section(f"{all_of_them}, us a turn, {address.where}", turns, ONE),
         "many": Section(
-            f"{all_of_them}, {where}", {name: [value] for name, value in many.items()}
+            f"{all_of_them}, {address.where}",
+            {name: [value] for name, value in many.items()},
         ),
-        "growth": Section(f"growth, us of CPU an event, {where}", growth, EARLY),
+        "growth": Section(
+            f"growth, us of CPU an event, {address.where}", growth, EARLY
+        ),
     }
 
 

@@ -173,10 +173,9 @@ def _greeting_scripts(address: Address) -> dict[str, str]:
 
 def greetings(pythons: Pythons, address: Address, rounds: int) -> Section:
     """Return the milliseconds from the start of a process to its first answer."""
-    where = "TLS" if address.authority else "clear"
     scripts = _greeting_scripts(address)
     empty: Rounds = {name: [] for name in scripts}
-    section = Section(f"greeting ms, {where}", empty, floor="websocket-client")
+    section = Section(f"greeting ms, {address.where}", empty, floor="websocket-client")
     for number, order in enumerate(turns_of(scripts, rounds + 1)):
         for name in order:
             if name not in scripts:

@@ -35,11 +35,10 @@ def measure(
     something else does not count.
     """
     trust(address)
-    where = "TLS" if address.authority else "clear"
     floor = contenders[0].name
     every = [
-        (Section(f"turn us, {where}", floor=floor), _turns),
-        (Section(f"inbound us an event, {where}", floor=floor), _events),
+        (Section(f"turn us, {address.where}", floor=floor), _turns),
+        (Section(f"inbound us an event, {address.where}", floor=floor), _events),
     ]
     for contender in contenders:
         if address.authority and not contender.tls:
